@@ -1,0 +1,214 @@
+"""One file that holds all that prediction needs: weights as safetensors, and a card in JSON that travels in the same file.
+
+Nothing that is read here can execute code: safetensors holds numbers and text, and foreign PyTorch files go through
+``torch.load(weights_only=True)``, which refuses everything but tensors and plain containers.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from segkit import __version__
+from segkit.config import RunConfig, validate_run
+from segkit.errors import SettingsError, VanishedError, WeightsError
+from segkit.io import atomic_path
+
+FORMAT = 1
+
+BUILT_IN = {"fundus-vessels": Path(__file__).parent / "weights" / "fundus-vessels.safetensors"}
+"""Models that lie in the package, by name."""
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+"""Keys under which foreign checkpoints keep their weights."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+"""Left in front of every key by DataParallel, torch.compile and trainers."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model file says of itself.
+
+    trained_on : the data in words
+    fingerprint : sha256 of the prepared training data
+    scores : {"validation": {class: Dice}, ...} as measured, higher is better
+    steps : training steps behind these weights
+    licence : what the weights may be used for
+    segkit : version that wrote the file
+    """
+
+    trained_on: str = ""
+    fingerprint: str = ""
+    scores: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    steps: int = 0
+    licence: str = ""
+    segkit: str = __version__
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file, read: settings, weights, card."""
+
+    run: RunConfig
+    weights: dict[str, Tensor]
+    card: Card
+
+
+def save_model(path: Path, run: RunConfig, weights: Mapping[str, Tensor], card: Card) -> None:
+    """Write a model file. The paths of the training data stay behind: they name people's folders."""
+    settings = run.model_dump(mode="json")
+    settings["data"].update(manifest=None, images=None, masks=None)
+    settings["train"]["start_from"] = None
+    metadata = {"segkit": json.dumps({"format": FORMAT, "run": settings, "card": asdict(card)})}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata)
+
+
+def locate_model(model: str | Path) -> Path:
+    """The file behind a path or a built-in name.
+
+    Raises
+    ------
+    VanishedError
+        Neither.
+    """
+    path = BUILT_IN.get(str(model), Path(model))
+    if path.is_dir() and (path / "model.safetensors").is_file():
+        return path / "model.safetensors"
+    if not path.is_file():
+        raise VanishedError(f"{model}: no such model file; give a .safetensors file of segkit train, or a built-in name: {', '.join(BUILT_IN)}")
+    return path
+
+
+def load_model(model: str | Path) -> ModelFile:
+    """Read a model file, or a built-in model by name.
+
+    Raises
+    ------
+    VanishedError
+        There is none.
+    WeightsError
+        It is not a model file of segkit, is cut short, or holds weights that are not finite.
+    """
+    path = locate_model(model)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118: not a dict
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: {_what_it_is(path)} ({error}); expected a model.safetensors of segkit train") from error
+    if "segkit" not in metadata:
+        raise WeightsError(f"{path}: is a safetensors file without segkit's card; to begin training with its weights use train.start_from")
+    run, card = _read_card(path, metadata["segkit"])
+    _require_finite(path, weights)
+    return ModelFile(run, weights, card)
+
+
+def _read_card(path: Path, text: str) -> tuple[RunConfig, Card]:
+    try:
+        card = json.loads(text)
+        version, settings, about = card["format"], card["run"], card["card"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: its card can't be read ({error!r}); the file is damaged or was not written by segkit") from error
+    if version != FORMAT:
+        raise WeightsError(f"{path}: was written in format {version}, this segkit {__version__} reads format {FORMAT}; update segkit")
+    try:
+        return validate_run(settings, str(path)), Card(**about)
+    except (SettingsError, TypeError) as error:
+        raise WeightsError(f"{path}: its card does not fit this segkit {__version__}: {error}") from error
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights of any file that can be read without executing it: (state dict, what was unwrapped, for people to read).
+
+    A bare state dict, or one under one of `WRAPPERS`; a prefix is taken off only where every key has it.
+
+    Raises
+    ------
+    VanishedError, WeightsError
+        No such file; it needs code to be executed, is cut short, or holds no weights.
+    """
+    if not path.is_file():
+        raise VanishedError(f"{path}: no such weights file")
+    content = _read_tensors(path)
+    report = []
+    for key in WRAPPERS:
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            report.append(f"took the weights under {key!r}")
+            break
+    strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if strangers or not content:
+        raise WeightsError(f"{path}: holds no state dict: {', '.join(strangers[:4]) or 'nothing'} {'is' if len(strangers) == 1 else 'are'} not weights; save model.state_dict()")
+    weights = dict(content)
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in weights):
+            weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+            report.append(f"took {prefix!r} off every key")
+    _require_finite(path, weights)
+    return weights, report
+
+
+def _read_tensors(path: Path) -> Mapping[str, Any]:
+    with path.open("rb") as file:
+        is_torch = file.read(2) in (b"PK", b"\x80\x02")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True) if is_torch else safetensors.torch.load_file(path)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: needs code to be executed to be read, so it was not; on a machine where you trust it, save only model.state_dict() and bring that file"
+        ) from error
+    except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: {_what_it_is(path)} ({error})") from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path}: holds a {type(content).__name__}; expected a state dict")
+    return content
+
+
+def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
+    """Load weights that must fit exactly.
+
+    Raises
+    ------
+    WeightsError
+        They don't; the message counts and shows what is missing, left over, or of another shape.
+    """
+    own = network.state_dict()
+    missing = [key for key in own if key not in weights]
+    extra = [key for key in weights if key not in own]
+    wrong = [f"{key} has {tuple(weights[key].shape)}, wants {tuple(value.shape)}" for key, value in own.items() if key in weights and weights[key].shape != value.shape]
+    parts = [
+        f"{len(found)} {what}: {', '.join(found[:3])}{', …' if len(found) > 3 else ''}"
+        for what, found in (("of another shape", wrong), ("missing", missing), ("left over", extra))
+        if found
+    ]
+    if parts:
+        raise WeightsError(f"{name}: the weights do not fit the network of the settings; {'; '.join(parts)}")
+    network.load_state_dict(dict(weights))
+
+
+def _require_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
+    bad = [key for key, value in weights.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
+    if bad:
+        raise WeightsError(f"{path}: {len(bad)} tensors hold NaN or infinity, first {bad[0]}; the training that wrote it diverged")
+
+
+def _what_it_is(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if not head:
+        return "is empty"
+    if head[:2] in (b"PK", b"\x80\x02"):
+        return "is a PyTorch file, or the cut-off start of one"
+    return "is not a safetensors file, or is damaged"

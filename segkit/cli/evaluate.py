@@ -1,0 +1,138 @@
+"""`segkit evaluate`: masks and the truth in, scores out."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from segkit.labels import Labels
+    from segkit.metrics import Evaluation
+
+
+WIDTH = 120
+"""Columns of the table where stdout is no terminal."""
+
+
+@click.command()
+@click.argument("predictions", type=click.Path(path_type=Path))
+@click.argument("truth", type=click.Path(path_type=Path))
+@click.option("--labels", metavar="NAME=VALUE,...", help="What the values in the masks mean: nerve=1,vessel=2. Unless named, background=0; ignore=255 leaves pixels out.")
+@click.option("--split", help="With a manifest as TRUTH: only the rows of this split.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of the pictures: says the spacing, and pairs names such as 01.jpg and 01_mask.png.")
+@click.option("--spacing", metavar="MM,MM", help="Of files that hold none: row,column or slice,row,column. Without it distances are in pixels.")
+@click.option("--mask-threshold", type=float, help="For two classes whose masks are not clean: above it a pixel counts as the larger value.")
+@click.option("--pages", type=click.Choice(["error", "first", "all"]), help="What a file of several pages is: refused, its first page, a stack of slices.")
+@click.option("--allow-missing", is_flag=True, help="Score what is there where predictions are missing.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for evaluation.csv and evaluation.json (default: PREDICTIONS).")
+@click.option("--no-save", is_flag=True, help="Write no files.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout instead of a table.")
+@click.option("-q", "--quiet", is_flag=True, help="Neither progress nor table.")
+def evaluate(predictions: Path, truth: Path, out: Path | None, no_save: bool, as_json: bool, quiet: bool, **options: Any) -> int:
+    """Score the masks in PREDICTIONS against TRUTH: a folder of masks, or a manifest (CSV, TSV, JSONL).
+
+    Files belong together by their names: PREDICTIONS/a/01.png and TRUTH/a/01.tif. The values in the masks mean what
+    run.json beside the predictions says, unless --labels is given.
+    """
+    from segkit.cli.progress import watch
+    from segkit.evaluate import evaluate as score
+    from segkit.evaluate import save
+
+    evaluation = score(
+        predictions,
+        truth,
+        labels=_labels(options["labels"]),
+        split=options["split"],
+        images=options["images"],
+        spacing_mm=_spacing(options["spacing"]),
+        mask_threshold=options["mask_threshold"],
+        allow_missing=options["allow_missing"],
+        read=_read_settings(options["pages"]),
+        progress=lambda pairs: watch(pairs, "scoring", quiet),
+    )
+    for warning in evaluation.warnings:
+        click.echo(f"segkit: {warning}", err=True)
+    if as_json:
+        click.echo(json.dumps(evaluation.to_json(), allow_nan=False))
+    elif not quiet:
+        _print_table(evaluation)
+    if not no_save:
+        table, whole = save(evaluation, out or predictions)
+        if not quiet:
+            click.echo(f"each case: {table}, {whole}", err=True)
+    return 0
+
+
+def _labels(text: str | None) -> Labels | None:
+    """nerve=1,vessel=2 -> `Labels`; the background goes first, and is 0 unless it is named."""
+    from segkit.errors import SettingsError
+    from segkit.labels import Labels
+
+    if text is None:
+        return None
+    values: dict[str, int | str] = {"background": 0}
+    named: set[str] = set()
+    for item in text.split(","):
+        name, _, value = (part.strip() for part in item.partition("="))
+        if not name or name in named or not (value.startswith("#") or value.isdecimal()):
+            raise SettingsError(f"--labels {text}: {item!r} is no NAME=VALUE with a name of its own and a whole number or a colour, as in nerve=1 or nerve=#ff0000")
+        named.add(name)
+        values[name] = value if value.startswith("#") else int(value)
+    ignore = values.pop("ignore", None)
+    if "background" not in named:
+        _imply_background(values, ignore, text)
+    return Labels.from_mapping(values, ignore=ignore)
+
+
+def _imply_background(values: dict[str, int | str], ignore: int | str | None, text: str) -> None:
+    """Black among colours, 0 among numbers, unless that is taken."""
+    from segkit.errors import SettingsError
+
+    values["background"] = "#000000" if any(isinstance(value, str) for value in values.values()) else 0
+    taken = [name for name, value in [*values.items(), ("ignore", ignore)] if name != "background" and value == values["background"]]
+    if taken:
+        raise SettingsError(f"--labels {text}: {taken[0]} has the value that the background has unless it is named; add background=VALUE")
+
+
+def _spacing(text: str | None) -> tuple[float, ...] | None:
+    from segkit.errors import SettingsError
+
+    if text is None:
+        return None
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise SettingsError(f"--spacing {text}: expected numbers in mm with commas between them, row,column or slice,row,column, as in 0.5,0.5") from None
+
+
+def _read_settings(pages: Any) -> Any:
+    """None leaves it to the run.json of the predictions."""
+    from segkit.io.origin import ReadSettings
+
+    return None if pages is None else ReadSettings(pages=pages)
+
+
+def _print_table(evaluation: Evaluation) -> None:
+    """One row a class, the means over the classes below; what is empty is counted beside the means."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(caption=f"{len(evaluation.cases)} cases; distances in {evaluation.unit}; empty masks: in no mean where both are empty, else overlap 0 and no distance")
+    for title in ("class", *evaluation.metrics, "both empty", "missed", "spurious"):
+        table.add_column(title, justify="left" if title == "class" else "right")
+    for name, summary in evaluation.classes.items():
+        counts = (summary.left_out, summary.missed, summary.spurious)
+        table.add_row(Text(name), *map(_number, summary.means.values()), *map(str, counts))
+    table.add_section()
+    table.add_row("mean", *map(_number, evaluation.means.values()))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,121 @@
+"""`segkit predict`: pictures and a model in, masks on the pictures' own grids out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from segkit.folder import Failure
+    from segkit.io.files import Source
+
+EXIT_SOME_FAILED = 3
+
+
+@click.command()
+@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option("-m", "--model", required=True, help="A model.safetensors, the folder of a run, or a built-in name (fundus-vessels).")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the masks.")
+@click.option("-r", "--recursive", is_flag=True, help="Go into folders below INPUT too.")
+@click.option("--split", help="With a manifest as INPUT: only the rows of this split.")
+@click.option("--save-overlay", is_flag=True, help="Also draw each mask over its picture.")
+@click.option("--save-probabilities", is_flag=True, help="Also write the probability of every class (.npz; NIfTI for volumes).")
+@click.option("--tta", is_flag=True, help="Also score the mirror images and average: better, four times as slow.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", help="auto takes bfloat16 where the hardware has it.")
+@click.option("--convert-channels", is_flag=True, help="Let a grey picture into a colour model (repeated) and the other way round (luma).")
+@click.option("--pages", type=click.Choice(["error", "first", "all"]), help="What a file of several pages is: refused, its first page, a stack of slices.")
+@click.option("--slice-axis", type=click.Choice(["auto", "0", "1", "2"]), help="Voxel axis of a NIfTI volume that runs through the slices.")
+@click.option("--max-pixels", type=int, help="Refuse files whose header claims more.")
+@click.option("--tile", type=int, help="Side of the windows that a large picture is cut into.")
+@click.option("--overlap", type=float, help="Share of a window that it has in common with its neighbour.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **options: Any) -> int:
+    """Segment INPUT: a picture, a volume, a DICOM series, a folder of them, or a manifest (CSV, TSV, JSONL).
+
+    Masks land at OUT/<path below INPUT>/<stem>.<ext>, with the picture's own size and geometry and the label values of the training masks; OUT/results.csv has a row for each file.
+    """
+    sources, failures, alone = _find(source, out, options["recursive"], options["split"])
+
+    from segkit.cli.progress import watch
+    from segkit.folder import Extras, Summary, predict_files
+    from segkit.predict import load
+
+    loaded = load(model, device=options["device"], precision=options["precision"])
+    loaded.run = _with_options(loaded.run, options)
+    summary: Summary = predict_files(
+        sources,
+        loaded,
+        out,
+        predict=loaded.run.predict,
+        read=loaded.run.data.read,
+        extras=Extras(options["save_overlay"], options["save_probabilities"]),
+        known_failures=failures,
+        watch=lambda items: watch(items, "segmenting", quiet),
+    )
+    _tell(summary, out, f"{loaded.engine.device}, {loaded.engine.precision}", as_json, quiet, alone)
+    if not summary.failures:
+        return 0
+    return 1 if alone else EXIT_SOME_FAILED
+
+
+def _find(source: Path, out: Path, recursive: bool, split: str | None) -> tuple[list[Source], list[Failure], bool]:
+    """Sources, what could not be listed, and whether INPUT is one file."""
+    from segkit.errors import SettingsError
+    from segkit.io import find_sources
+
+    if source.suffix.lower() in (".csv", ".tsv", ".jsonl"):
+        from segkit.folder import manifest_sources
+
+        return list(manifest_sources(source, split)), [], False
+    if split is not None:
+        raise SettingsError(f"--split {split}: goes with a manifest (CSV, TSV, JSONL) as INPUT, {source} is none")
+    found = find_sources(source, recursive=recursive, exclude=out)
+    if found.ignored:
+        click.echo(f"{found.ignored} files that are no pictures were left out", err=True)
+    from segkit.folder import Failure
+
+    failures = [Failure(str(path), error.code, str(error)) for path, error in found.failures]
+    return list(found.sources), failures, not source.is_dir()
+
+
+def _with_options(run: Any, options: dict[str, Any]) -> Any:
+    """The model's settings, with what the command line chooses anew."""
+    from segkit.config import validate_run
+
+    tree = run.model_dump()
+    tree["predict"]["tta"] = options["tta"] or run.predict.tta
+    tree["preprocess"]["convert_channels"] = options["convert_channels"] or run.preprocess.convert_channels
+    for key in ("pages", "max_pixels"):
+        if options[key] is not None:
+            tree["data"]["read"][key] = options[key]
+    if options["slice_axis"] is not None:
+        tree["data"]["read"]["slice_axis"] = options["slice_axis"] if options["slice_axis"] == "auto" else int(options["slice_axis"])
+    if options["tile"] is not None:
+        tree["predict"]["tiles"].update(tile=(options["tile"], options["tile"]), whole_up_to=options["tile"] ** 2)
+    if options["overlap"] is not None:
+        tree["predict"]["tiles"]["overlap"] = options["overlap"]
+    return validate_run(tree, "options")
+
+
+def _tell(summary: Any, out: Path, device: str, as_json: bool, quiet: bool, alone: bool) -> None:
+    for failure in summary.failures:
+        click.echo(f"segkit: {failure.message} [{failure.code}]", err=True)
+    if as_json:
+        results = [
+            {"file": row.file, "output": row.output, "areas_px": row.areas_px, "areas_mm": row.areas_mm, "mean_confidence": row.confidence, "seconds": row.seconds}
+            for row in summary.results
+        ]
+        click.echo(json.dumps({"results": results, "failures": [vars(failure) for failure in summary.failures]}))
+    elif not quiet and not (alone and summary.failures):
+        for row in summary.results if alone else ():
+            click.echo(f"{row.file} -> {row.output}: {', '.join(f'{name} {count} px' for name, count in row.areas_px.items())}", err=True)
+            for note in row.notes:
+                click.echo(f"note: {note}", err=True)
+        total = len(summary.results) + len(summary.failures)
+        tail = f", {len(summary.failures)} failed -> {out / 'failures.csv'}" if summary.failures else ""
+        click.echo(f"{total} file{'s' if total != 1 else ''}: {len(summary.results)} ok{tail} ({device}); table: {out / 'results.csv'}", err=True)

@@ -1,0 +1,90 @@
+"""Progress on stderr: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from segkit.config import RunConfig
+    from segkit.train import Report, Row
+
+Item = TypeVar("Item")
+
+PLAIN_EVERY = 15.0
+"""Seconds between two lines where there is no terminal."""
+
+
+def watch(items: Sequence[Item], what: str, quiet: bool = False) -> Iterator[Item]:
+    """Hand the items on; a bar on a terminal, a line now and then elsewhere, nothing where there is one item or quiet was asked for."""
+    if quiet or len(items) < 2:
+        yield from items
+    elif sys.stderr.isatty():
+        with Progress(TextColumn(what), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+            yield from bar.track(items, total=len(items))
+    else:
+        told = time.monotonic()
+        for number, item in enumerate(items):
+            if time.monotonic() - told > PLAIN_EVERY:
+                told = time.monotonic()
+                print(f"{what} {number}/{len(items)}", file=sys.stderr, flush=True)
+            yield item
+
+
+class TrainingProgress:
+    """A watcher of a training run."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._live = Progress(
+            BarColumn(),
+            TextColumn("step {task.fields[step]}  loss {task.fields[loss]:.4f}  {task.fields[dice]}  {task.fields[rate]:.0f} patches/s  {task.fields[left]} left"),
+            console=self._console,
+            transient=True,
+        )
+        self._task: Any = None
+        self._told = 0.0
+        self._dice = "Dice –"
+        self._rate = math.nan
+
+    def __enter__(self) -> TrainingProgress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._live.stop()
+
+    def scan(self, cases: Iterable[int]) -> Iterable[int]:
+        return watch(list(cases), "reading pairs")
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def stepped(self, report: Report) -> None:
+        self._rate = report.patches_per_second if math.isnan(self._rate) else 0.9 * self._rate + 0.1 * report.patches_per_second
+        if self._console.is_terminal:
+            fields = {"step": report.step, "loss": report.loss, "dice": self._dice, "rate": self._rate, "left": clock(report.seconds_left)}
+            if self._task is None:
+                self._live.start()
+                self._task = self._live.add_task("train", total=1.0, **fields)
+            self._live.update(self._task, completed=report.progress, **fields)
+        elif time.monotonic() - self._told > PLAIN_EVERY:
+            self._told = time.monotonic()
+            self.note(f"step {report.step}  loss {report.loss:.4f}  {self._dice}  {self._rate:.0f} patches/s  {clock(report.seconds_left)} left")
+
+    def validated(self, row: Row) -> None:
+        self._dice = "Dice " + "  ".join(f"{name} {value:.4f}" for name, value in row.dice.items())
+        self.note(f"step {row.step}  {row.minutes:.1f} min  loss {row.loss:.4f}  validation {self._dice}")
+
+
+def clock(seconds: float) -> str:
+    """75 -> "1:15"."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

@@ -1,0 +1,279 @@
+"""One run's settings, gathered from the rooms; the only reader of YAML.
+
+The rooms' settings stand beside the things that they set. Those of the rooms above this one (which data, how long) stand here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from segkit.augment import AugmentSettings
+from segkit.errors import SettingsError, VanishedError
+from segkit.io.origin import ReadSettings
+from segkit.labels import Labels
+from segkit.losses import LossSettings
+from segkit.models import ModelSettings
+from segkit.patches import TileSettings
+from segkit.postprocess import PostprocessSettings
+from segkit.preprocess import PreprocessSettings
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(Settings):
+    """Which pictures and masks, and what the values in the masks mean.
+
+    manifest : CSV, TSV or JSON lines with the columns image, mask and perhaps split, group; or else `images` and `masks`, two folders with equal stems.
+    split : rows of the manifest to train on; null for all. Without a split column all rows count.
+    validation_split : rows to validate on; null to set `validation_share` of the training groups aside.
+    validation_share : share of the groups (patients), drawn with `train.seed`; pictures of one group never stand on both sides.
+    labels : class name -> value in the masks, background first.
+    ignore : value of pixels that count neither in training nor in scores.
+    mask_threshold : for two classes whose masks are not clean: above it a pixel counts as the larger value.
+    """
+
+    manifest: Path | None = None
+    images: Path | None = None
+    masks: Path | None = None
+    split: str | None = "train"
+    validation_split: str | None = None
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    labels: dict[str, int | str] = Field(default={"background": 0, "foreground": 255})
+    ignore: int | str | None = None
+    mask_threshold: float | None = None
+    read: ReadSettings = ReadSettings()
+
+    def make_labels(self) -> Labels:
+        return Labels.from_mapping(self.labels, ignore=self.ignore, threshold=self.mask_threshold)
+
+
+class TrainSettings(Settings):
+    """How long and how fast.
+
+    patch : (rows, columns) of a training patch on the model's grid.
+    foreground_share : share of the patches that are centred on a foreground pixel, the classes drawn evenly.
+    steps, minutes : the budget; with `minutes` the schedule follows the clock and ends exactly there.
+    warmup_share : share of the budget in which the learning rate rises; then it falls to 0 by `schedule`.
+    clip_norm : gradients longer than this are shortened to it.
+    ema : decay of the running mean of the weights, which is what is validated and kept; 0 for none.
+    validations : how often within the budget the whole validation pictures are predicted and scored.
+    patience : stop after so many validations without a better score; null never stops early.
+    workers : processes that load patches; "auto" uses none where all pictures fit in `cache_mb`.
+    worker_timeout : seconds after which a worker that delivers nothing is given up.
+    start_from : weights to begin with (.safetensors, .pth, .pt), of the same network.
+    """
+
+    patch: tuple[int, int] = (256, 256)
+    batch_size: int = Field(default=8, ge=1)
+    foreground_share: float = Field(default=1 / 3, ge=0, le=1)
+    steps: int = Field(default=2000, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    weight_decay: float = Field(default=1e-2, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    schedule: Literal["cosine", "poly"] = "cosine"
+    warmup_share: float = Field(default=0.03, ge=0, lt=1)
+    clip_norm: float = Field(default=5.0, gt=0)
+    ema: float = Field(default=0.99, ge=0, lt=1)
+    validations: int = Field(default=8, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    workers: int | Literal["auto"] = "auto"
+    worker_timeout: float = Field(default=300, gt=0)
+    cache_mb: int = Field(default=2048, ge=0)
+    start_from: Path | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainSettings:
+        if min(self.patch) < 16:
+            raise ValueError(f"patch is {self.patch}, the smallest is 16x16")
+        if isinstance(self.workers, int) and self.workers < 0:
+            raise ValueError(f"workers is {self.workers}, the smallest is 0")
+        return self
+
+
+class PredictSettings(Settings):
+    """How the finished model is run; stored with it, and each can be chosen anew on the command line.
+
+    tta : also score the mirror images, and average.
+    """
+
+    tiles: TileSettings = TileSettings()
+    tta: bool = False
+    postprocess: PostprocessSettings = PostprocessSettings()
+
+
+class RunConfig(Settings):
+    """Everything about a run. `model.in_channels` and `model.num_classes` follow from `preprocess.channels` and `data.labels`."""
+
+    description: str = ""
+    data: DataSettings = DataSettings()
+    preprocess: PreprocessSettings = PreprocessSettings()
+    model: ModelSettings = ModelSettings()
+    augment: AugmentSettings = AugmentSettings()
+    loss: LossSettings = LossSettings()
+    train: TrainSettings = TrainSettings()
+    predict: PredictSettings = PredictSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not isinstance(given.get("model", {}), Mapping):
+            return given
+        model = dict(given.get("model", {}))
+        labels = (given.get("data") or {}).get("labels") if isinstance(given.get("data", {}), Mapping) else None
+        channels = (given.get("preprocess") or {}).get("channels") if isinstance(given.get("preprocess", {}), Mapping) else None
+        if isinstance(labels, Mapping):
+            model.setdefault("num_classes", len(labels))
+        if isinstance(channels, int):
+            model.setdefault("in_channels", channels)
+        return {**given, "model": model}
+
+    @model_validator(mode="after")
+    def _agree(self) -> RunConfig:
+        self.data.make_labels()
+        for name, have, source, want in (
+            ("num_classes", self.model.num_classes, "data.labels", len(self.data.labels)),
+            ("in_channels", self.model.in_channels, "preprocess.channels", self.preprocess.channels),
+        ):
+            if have != want:
+                raise ValueError(f"model.{name} is {have}, but {source} says {want}; leave model.{name} out, it follows")
+        return self
+
+
+PATH_KEYS = (("data", "manifest"), ("data", "images"), ("data", "masks"), ("train", "start_from"))
+
+
+def load_run(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file; `overrides` are ``"a.b=c"`` texts that replace single settings.
+
+    Paths in the file are relative to the file, those in overrides to the current folder.
+
+    Raises
+    ------
+    VanishedError, SettingsError
+        No such file; not YAML, a key twice, an unknown setting, a value out of range.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise VanishedError(f"{path}: no such file; segkit train takes a YAML file, there are some in configs/") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: can't be read as text: {error}") from error
+    tree = parse_yaml(text, str(path))
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path}: holds a {type(tree).__name__}; expected settings like 'train: {{minutes: 10}}'")
+    for room, key in PATH_KEYS:
+        if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str):
+            tree[room][key] = str(path.parent / tree[room][key])
+    for override in overrides:
+        _replace(tree, override)
+    return validate_run(tree, str(path))
+
+
+def validate_run(tree: Mapping[str, Any], name: str) -> RunConfig:
+    """A checked `RunConfig`; the first mistake becomes a one-line SettingsError that begins with `name`."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(f"{name}: {explain(error, RunConfig)}") from error
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from error
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first mistake in words: ``run.model.encoder_chanels is not a setting of UNetSettings; did you mean encoder_channels?``"""
+    first = error.errors()[0]
+    where = ".".join(["run", *(str(part) for part in first["loc"])])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] != "extra_forbidden":
+        return f"{where}: {first['msg'].removeprefix('Value error, ')}, found {first['input']!r}{more}" if first["loc"] else first["msg"].removeprefix("Value error, ")
+    owner = _owner(root, first["loc"][:-1])
+    wrong = str(first["loc"][-1])
+    close = difflib.get_close_matches(wrong, owner.model_fields, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(owner.model_fields)}"
+    return f"{where} is not a setting of {owner.__name__}; {hint}{more}"
+
+
+def _owner(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    """The settings class at a path; a step may also be the tag of a union of classes."""
+    for part in path:
+        choices = list(_models(model.model_fields[str(part)].annotation)) if str(part) in model.model_fields else []
+        if choices:
+            tag = path[path.index(part) + 1] if path.index(part) + 1 < len(path) else None
+            model = next((choice for choice in choices if _kind(choice) == tag), choices[0])
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models(part)
+
+
+def _kind(model: type[BaseModel]) -> Any:
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+
+
+def _replace(tree: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise SettingsError(f"--set {override!r}: expected a.b=value, for example train.learning_rate=3e-4")
+    for key in keys[:-1]:
+        inner = tree.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"--set {override!r}: {key} is a value, not a group of settings")
+        tree = inner
+    tree[keys[-1]] = parse_yaml(text, f"--set {path}")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML 1.2's floats (1e-3), no key twice, no aliases (which can grow without bound)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int)):
+                raise yaml.MarkedYAMLError(problem=f"{key!r} can't be a key", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Plain data from YAML text; a mistake becomes a SettingsError with its line."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506: a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
+        raise SettingsError(f"{name}:{line} {error.problem or error.context}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise SettingsError(f"{name}: is not YAML: {error}") from error

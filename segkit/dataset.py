@@ -1,0 +1,350 @@
+"""Pairs of files become samples: cases on disk, an inventory of what they hold, and patches drawn from them.
+
+A sample is drawn from its number alone (seed, number) -> patch. So a run that is interrupted and resumed sees the same
+patches, and it does not matter which process draws them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segkit.augment import Augmenter
+from segkit.config import DataSettings, RunConfig, TrainSettings
+from segkit.errors import PairingError, SegkitError, SettingsError, TrainingError
+from segkit.image import Image
+from segkit.io import read_image, read_mask
+from segkit.io.manifest import Row, pair_folders, read_manifest
+from segkit.labels import IGNORE_INDEX, Labels, Mask
+from segkit.preprocess import PreprocessSettings, prepare
+
+COORDINATES_KEPT = 512
+"""Foreground pixels remembered for each class of each slice, evenly spread; patches are centred on them."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A picture or volume and its mask, on disk."""
+
+    image: Path
+    mask: Path
+    group: str
+
+    @property
+    def name(self) -> str:
+        return self.image.name
+
+
+def find_cases(data: DataSettings, seed: int) -> tuple[list[Case], list[Case]]:
+    """Cases to train on and to validate on, as the settings say; no group stands on both sides.
+
+    Raises
+    ------
+    SettingsError
+        Neither a manifest nor two folders are given, or a split is empty.
+    PairingError
+        A picture without a mask, or a group on both sides.
+    """
+    rows = _rows(data)
+    training = _cases(rows, data.split)
+    if data.validation_split is not None:
+        validation = _cases(rows, data.validation_split)
+        shared = sorted({case.group for case in training} & {case.group for case in validation})
+        if shared:
+            raise PairingError(f"{data.manifest}: {len(shared)} groups stand in both {data.split!r} and {data.validation_split!r}, first {shared[0]!r}; a patient belongs to one side")
+        return training, validation
+    return split_by_group(training, data.validation_share, seed)
+
+
+def split_by_group(cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case], list[Case]]:
+    """Set a share of the groups aside: (training, validation), at least one group each.
+
+    Raises
+    ------
+    SettingsError
+        There is only one group.
+    """
+    groups = sorted({case.group for case in cases})
+    if len(groups) < 2:
+        raise SettingsError(f"data: {len(cases)} pairs of one group ({groups[0] if groups else 'none'}) can't be split into training and validation; at least two groups are needed")
+    shuffled = np.random.default_rng(seed).permutation(groups)
+    held_out = set(shuffled[: min(len(groups) - 1, max(1, round(share * len(groups))))])
+    return [case for case in cases if case.group not in held_out], [case for case in cases if case.group in held_out]
+
+
+def _rows(data: DataSettings) -> list[Row]:
+    if data.manifest is not None:
+        return read_manifest(data.manifest)
+    if data.images is not None and data.masks is not None:
+        return pair_folders(data.images, data.masks)
+    raise SettingsError("data: nothing to train on; give --data MANIFEST (data.manifest), or the folders data.images and data.masks")
+
+
+def _cases(rows: Sequence[Row], split: str | None) -> list[Case]:
+    if split is not None and any(row.split for row in rows):
+        known = sorted({row.split for row in rows if row.split})
+        rows = [row for row in rows if row.split == split]
+        if not rows:
+            raise SettingsError(f"data: no row has split {split!r}; there are: {', '.join(known)}")
+    without = [row.image.name for row in rows if row.mask is None]
+    if without:
+        raise PairingError(f"data: {len(without)} pictures have no mask, first {without[0]}; leave their rows out")
+    return [Case(row.image, row.mask, row.group or row.image.name) for row in rows if row.mask is not None]
+
+
+def load_pair(case: Case, data: DataSettings, labels: Labels) -> tuple[Image, Mask]:
+    """Read a case: the picture, and its mask on the picture's grid.
+
+    Raises
+    ------
+    ReadError, ShapeError, MaskValuesError
+        A file can't be read, the two differ in size, the mask has values that no label names.
+    """
+    image = read_image(case.image, data.read)
+    raw = read_mask(case.mask, like=image, settings=data.read)
+    return image, Mask(labels.encode(raw, str(case.mask)), labels, image.spacing_mm)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case on the model's grid, in memory: (S, C, H, W) float32 in the model's range, (S, H, W) uint8 classes."""
+
+    pictures: Tensor
+    truth: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        return self.pictures.nbytes + self.truth.nbytes
+
+
+def prepare_pair(image: Image, mask: Mask, settings: PreprocessSettings) -> Prepared:
+    """Walk a pair to the model's grid, slice by slice."""
+    preparation = prepare(image, settings)
+    indices = mask.indices if image.is_volume else mask.indices[None]
+    pictures = torch.stack([preparation.apply(pixels) for pixels in image.slices])
+    return Prepared(pictures, torch.stack([preparation.apply_to_truth(plane) for plane in indices]))
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What one look at every case found.
+
+    pixels : (K,) pixels of each class over all cases
+    slices : number of slices of each case
+    anchors : for each class, (A, 4) rows of (case, slice, row, column): foreground pixels on the model's grid to centre patches on
+    nbytes : what all cases need in memory
+    fingerprint : sha256 over names, pixels and masks, in order
+    empty : cases without any foreground
+    """
+
+    pixels: NDArray[np.int64]
+    slices: tuple[int, ...]
+    anchors: tuple[NDArray[np.int32], ...]
+    nbytes: int
+    fingerprint: str
+    empty: int
+
+
+class CaseStore:
+    """Prepared cases by number, the most recently used kept in memory up to a limit."""
+
+    def __init__(self, cases: Sequence[Case], run: RunConfig) -> None:
+        self.cases = tuple(cases)
+        self.labels = run.data.make_labels()
+        self._data, self._preprocess = run.data, run.preprocess
+        self._limit = run.train.cache_mb * 2**20
+        self._kept: OrderedDict[int, Prepared] = OrderedDict()
+
+    def __getitem__(self, index: int) -> Prepared:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        image, mask = load_pair(self.cases[index], self._data, self.labels)
+        self._keep(index, prepare_pair(image, mask, self._preprocess))
+        return self._kept[index]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": OrderedDict()}  # each worker process fills its own
+
+    def _keep(self, index: int, prepared: Prepared) -> None:
+        self._kept[index] = prepared
+        while sum(kept.nbytes for kept in self._kept.values()) > self._limit and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+
+
+def take_inventory(store: CaseStore, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> Inventory:
+    """Read every case once: a bad pair is found before training starts, not in its third hour.
+
+    Raises
+    ------
+    SettingsError
+        A class stands in no mask at all.
+    """
+    digest = hashlib.sha256()
+    counts = np.zeros(store.labels.num_classes, np.int64)
+    slices, nbytes, empty = [], 0, 0
+    anchors: list[list[NDArray[np.int32]]] = [[] for _ in store.labels.names]
+    for index in progress(range(len(store.cases))):
+        prepared = store[index]
+        truth = prepared.truth.numpy()
+        digest.update(store.cases[index].name.encode("utf-8", "surrogateescape") + prepared.pictures.numpy().tobytes() + truth.tobytes())
+        present = np.bincount(truth[truth != IGNORE_INDEX].ravel(), minlength=len(counts))
+        counts += present
+        empty += int(not present[1:].any())
+        slices.append(len(truth))
+        nbytes += prepared.nbytes
+        for kind in np.flatnonzero(present[1:]) + 1:
+            anchors[kind].append(_anchors(truth == kind, index))
+    missing = [name for name, count in zip(store.labels.names, counts, strict=True) if count == 0]
+    if missing:
+        raise SettingsError(f"data: no mask of the {len(store.cases)} training pairs holds {' or '.join(missing)}; check data.labels {store.labels.mapping}")
+    stacked = tuple(np.concatenate(rows) if rows else np.zeros((0, 4), np.int32) for rows in anchors)
+    return Inventory(counts, tuple(slices), stacked, nbytes, digest.hexdigest(), empty)
+
+
+def _anchors(mask: NDArray[np.bool_], case: int) -> NDArray[np.int32]:
+    """(A, 4) case, slice, row, column of at most `COORDINATES_KEPT` pixels a slice."""
+    kept = []
+    for plane in np.flatnonzero(mask.any(axis=(1, 2))):
+        rows, columns = np.nonzero(mask[plane])
+        chosen = np.linspace(0, len(rows) - 1, min(len(rows), COORDINATES_KEPT)).astype(int)
+        kept.append(np.stack([np.full(len(chosen), case), np.full(len(chosen), plane), rows[chosen], columns[chosen]], axis=1))
+    return np.concatenate(kept).astype(np.int32)
+
+
+class PatchDataset(Dataset[Any]):
+    """Sample number -> (C, h, w) float32 patch and (h, w) uint8 classes, augmented; or the error that its file raised."""
+
+    def __init__(self, store: CaseStore, inventory: Inventory, run: RunConfig) -> None:
+        self.store = store
+        self._first_slice = np.concatenate([[0], np.cumsum(inventory.slices)])
+        self._anchors = [rows for rows in inventory.anchors if len(rows)]
+        self._train = run.train
+        self._augmenter = Augmenter(run.augment, run.preprocess.intensity.model_range)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor] | SegkitError:
+        rng = np.random.default_rng((self._train.seed, number))
+        case, plane, centre = self._choose(rng)
+        try:
+            prepared = self.store[case]
+        except SegkitError as error:  # travels as a value, so that a worker's traceback does not bury its one line
+            return error
+        picture, truth = crop(prepared.pictures[plane], prepared.truth[plane], self._train.patch, centre, rng)
+        changed, mask = self._augmenter(picture.numpy(), truth.numpy(), int(rng.integers(2**32)))
+        return torch.from_numpy(changed), torch.from_numpy(mask)
+
+    def _choose(self, rng: np.random.Generator) -> tuple[int, int, tuple[int, int] | None]:
+        """Case, slice and perhaps a pixel to centre on: `foreground_share` of the time on a foreground pixel, the classes drawn evenly."""
+        if rng.random() < self._train.foreground_share:
+            anchors = self._anchors[rng.integers(len(self._anchors))]
+            case, plane, row, column = (int(value) for value in anchors[rng.integers(len(anchors))])
+            return case, plane, (row, column)
+        drawn = int(rng.integers(self._first_slice[-1]))
+        case = int(np.searchsorted(self._first_slice, drawn, side="right")) - 1
+        return case, drawn - int(self._first_slice[case]), None
+
+
+def crop(picture: Tensor, truth: Tensor, patch: tuple[int, int], centre: tuple[int, int] | None, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A patch around `centre` as far as the border allows, or anywhere; a picture smaller than the patch is padded.
+
+    (C, H, W), (H, W) -> (C, h, w), (h, w). Padding repeats the picture's border, and the truth there is `IGNORE_INDEX`.
+    """
+    corner = []
+    for axis, (length, size) in enumerate(zip(truth.shape, patch, strict=True)):
+        last = max(0, length - size)
+        corner.append(int(rng.integers(last + 1)) if centre is None else min(last, max(0, centre[axis] - size // 2)))
+    rows, columns = (slice(start, start + size) for start, size in zip(corner, patch, strict=True))
+    return pad_to(picture[:, rows, columns], truth[rows, columns], patch)
+
+
+def pad_to(picture: Tensor, truth: Tensor, patch: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Grow evenly on both sides up to the patch's size."""
+    missing = [size - length for length, size in zip(truth.shape, patch, strict=True)]
+    if max(missing) <= 0:
+        return picture, truth
+    top, left = (max(0, lacking) // 2 for lacking in missing)
+    sides = (left, max(0, missing[1]) - left, top, max(0, missing[0]) - top)
+    padded = torch.nn.functional.pad(picture[None], sides, mode="replicate")[0]
+    return padded, torch.nn.functional.pad(truth, sides, value=IGNORE_INDEX)
+
+
+@dataclass
+class BatchLoader:
+    """Batches of training patches, from a given step on, until told to stop.
+
+    Samples are numbered ``step * batch_size + position``; worker processes are spawned (as Windows and macOS do), end with
+    the loader, and are given up after `worker_timeout` seconds of silence.
+    """
+
+    dataset: PatchDataset
+    train: TrainSettings
+    workers: int
+    _iterator: Any = field(default=None, init=False)
+
+    def batches(self, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(B, C, h, w) float32 and (B, h, w) uint8, for ever.
+
+        Raises
+        ------
+        SegkitError
+            What a sample's file raised, naming it.
+        TrainingError
+            A worker process died or fell silent.
+        """
+        loader: DataLoader[Any] = DataLoader(
+            self.dataset,
+            batch_sampler=_Steps(first_step, self.train.batch_size),
+            num_workers=self.workers,
+            collate_fn=collate,
+            multiprocessing_context="spawn" if self.workers else None,
+            timeout=self.train.worker_timeout if self.workers else 0,
+        )
+        self._iterator = iter(loader)
+        while True:
+            try:
+                batch = next(self._iterator)
+            except RuntimeError as error:  # torch's own words for a worker that was killed, or that is silent
+                raise TrainingError(f"loading patches failed: {error}; with train.workers=0 they are loaded in this process") from error
+            if isinstance(batch, SegkitError):
+                raise batch
+            yield batch
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._iterator is not None and self.workers:
+            self._iterator._shutdown_workers()
+        self._iterator = None
+
+
+class _Steps:
+    """The sample numbers of step after step."""
+
+    def __init__(self, first_step: int, batch_size: int) -> None:
+        self._first, self._size = first_step, batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step = self._first
+        while True:
+            yield list(range(step * self._size, (step + 1) * self._size))
+            step += 1
+
+
+def collate(samples: Sequence[tuple[Tensor, Tensor] | SegkitError]) -> tuple[Tensor, Tensor] | SegkitError:
+    """Samples -> a batch; the first error among them instead."""
+    pairs = []
+    for sample in samples:
+        if isinstance(sample, SegkitError):
+            return sample
+        pairs.append(sample)
+    pictures, masks = zip(*pairs, strict=True)
+    return torch.stack(pictures).contiguous(memory_format=torch.channels_last), torch.stack(masks)

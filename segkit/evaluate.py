@@ -1,0 +1,343 @@
+"""Evaluation: predictions against the truth, file by file, with one number for each class of each case and their means.
+
+The way of a pair: match the names, read both files onto one grid, translate their values into classes, measure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from os.path import relpath
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from segkit.errors import PairingError, SettingsError, ShapeError
+from segkit.io import read_image, read_mask
+from segkit.io.atomic import write_csv, write_json
+from segkit.io.files import find_sources
+from segkit.io.manifest import Row, pair_folders, read_manifest
+from segkit.io.origin import ReadSettings
+from segkit.labels import IGNORE_INDEX, Labels, Mask
+from segkit.metrics import METRICS, CaseScore, ClassScore, Comparison, Evaluation, check_names, compare
+
+SHOWN = 5
+"""Names that a message lists before it breaks off."""
+
+NOT_MASKS = ("overlays", "probabilities")
+"""Folders that `segkit predict` writes beside its masks."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two mask files of one case, and the picture that they belong to where it is known."""
+
+    name: str
+    prediction: Path
+    truth: Path
+    image: Path | None = None
+
+
+def evaluate(
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    labels: Labels | None = None,
+    split: str | None = None,
+    images: str | Path | None = None,
+    spacing_mm: tuple[float, ...] | None = None,
+    mask_threshold: float | None = None,
+    allow_missing: bool = False,
+    metrics: Sequence[str] = tuple(METRICS),
+    read: ReadSettings | None = None,
+    progress: Callable[[Sequence[Pair]], Iterable[Pair]] = iter,
+) -> Evaluation:
+    """Score a folder of predicted masks.
+
+    Parameters
+    ----------
+    predictions : folder of mask files, as `segkit predict` writes them
+    truth : folder of mask files with the same names below it (endings may differ), or a manifest (CSV, TSV, JSON lines)
+    labels : what the values in all masks mean; else as in run.json beside the predictions, else from the values of the truth
+    split : rows of the manifest to score; None for all
+    images : folder of the pictures, which pairs names such as 01.jpg and 01_mask.png, and says the spacing; a manifest has its own
+    spacing_mm : of files that hold none: (row, column), or (slice, row, column) for volumes; without it distances are in pixels
+    mask_threshold : for two classes whose masks are not clean: above it a pixel counts as the larger value, in truth and prediction
+    allow_missing : score what is there where predictions are missing, and say so in `Evaluation.warnings`
+    metrics : names out of `segkit.metrics.METRICS`
+    read : how files are read; else as in run.json beside the predictions
+    progress : wrapped around the pairs, to draw a bar
+
+    Raises
+    ------
+    PairingError
+        Predictions are missing, or a file name fits twice.
+    SettingsError
+        The labels can't be told, or an argument does not fit.
+    ReadError, ShapeError, MaskValuesError
+        A file can't be read, two differ in size, or hold values that no label names.
+    """
+    check_names(metrics)
+    folder = Path(predictions)
+    facts = _facts(folder)
+    read = read or _read_settings(facts, folder)
+    wanted = wanted_predictions(Path(truth), split, None if images is None else Path(images))
+    pairs, notes = match(folder, wanted, allow_missing=allow_missing)
+    if labels is None:
+        labels, derived = find_labels(facts, [one.truth for one in wanted], read)
+        notes = (*notes, *derived)
+    if mask_threshold is not None:
+        labels = replace(labels, threshold=mask_threshold)
+    masks = (read_pair(pair, labels, spacing_mm, read) for pair in progress(pairs))
+    evaluation = evaluate_pairs(masks, metrics)
+    return replace(evaluation, notes=(*notes, *_spacing_notes(evaluation, spacing_mm)))
+
+
+def evaluate_pairs(pairs: Iterable[tuple[str, Mask, Mask]], metrics: Sequence[str] = tuple(METRICS)) -> Evaluation:
+    """Score (name, prediction, truth) masks in memory, one at a time; distances are in mm where one of the two knows its spacing.
+
+    Raises
+    ------
+    PairingError
+        There is no pair.
+    ShapeError, SettingsError
+        The two masks differ in size or in the names of their classes.
+    """
+    check_names(metrics)
+    names: tuple[str, ...] | None = None
+    cases = []
+    for name, prediction, truth in pairs:
+        names = names or truth.labels.names
+        for mask in (prediction, truth):
+            if mask.labels.names != names:
+                raise SettingsError(f"{name}: its classes are {', '.join(mask.labels.names)}, those of the first truth are {', '.join(names)}; score each set of classes alone")
+        cases.append(score_case(name, prediction, truth, metrics))
+    if names is None:
+        raise PairingError("nothing to score: there is no pair of a prediction and a truth")
+    return Evaluation(names[1:], tuple(metrics), tuple(cases))
+
+
+def score_case(name: str, prediction: Mask, truth: Mask, metrics: Sequence[str]) -> CaseScore:
+    """All metrics of all classes but the background; `ShapeError` where the two differ in size."""
+    if prediction.indices.shape != truth.indices.shape:
+        raise ShapeError(f"{name}: the prediction is {_by(prediction.indices.shape)}, the truth {_by(truth.indices.shape)}; masks are never resized")
+    spacing_mm = prediction.spacing_mm if truth.spacing_mm is None else truth.spacing_mm
+    comparisons = compare(prediction.indices, truth.indices, truth.labels.num_classes, spacing_mm, IGNORE_INDEX)
+    classes = {truth.labels.names[index]: _class_score(comparison, metrics) for index, comparison in comparisons.items()}
+    return CaseScore(name, spacing_mm, classes)
+
+
+def _class_score(comparison: Comparison, metrics: Sequence[str]) -> ClassScore:
+    scores = {metric: METRICS[metric].function(comparison) for metric in metrics}
+    return ClassScore(scores, comparison.prediction_px, comparison.truth_px)
+
+
+def read_pair(pair: Pair, labels: Labels, spacing_mm: tuple[float, ...] | None, read: ReadSettings) -> tuple[str, Mask, Mask]:
+    """(name, prediction, truth), both on the grid of the picture, or of the truth where the picture is not known.
+
+    Raises
+    ------
+    ReadError, ShapeError, MaskValuesError
+        A file can't be read, the two differ in size, hold values that no label names.
+    """
+    grid = read_image(pair.image or pair.truth, read)
+    prediction, truth = (read_mask(path, like=grid, settings=read) for path in (pair.prediction, pair.truth))
+    if prediction.shape != truth.shape:
+        raise ShapeError(f"prediction {pair.prediction} is {_by(prediction.shape)}, its truth {pair.truth} is {_by(truth.shape)}; masks are never resized: correct the pair")
+    spacing_mm = spacing_mm if grid.spacing_mm is None else grid.spacing_mm
+    return (
+        pair.name,
+        Mask(labels.encode(prediction, str(pair.prediction)), labels, spacing_mm),
+        Mask(labels.encode(truth, str(pair.truth)), labels, spacing_mm),
+    )
+
+
+def _spacing_notes(evaluation: Evaluation, given: tuple[float, ...] | None) -> tuple[str, ...]:
+    own = 0 if given is None else sum(case.spacing_mm != given for case in evaluation.cases)
+    return (f"{own} of {len(evaluation.cases)} cases hold a spacing of their own, which counts instead of the one given",) if own else ()
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def save(evaluation: Evaluation, folder: Path | str) -> tuple[Path, Path]:
+    """Write evaluation.csv, a row for each class of each case, and evaluation.json; `WriteError` where that fails."""
+    table, whole = Path(folder) / "evaluation.csv", Path(folder) / "evaluation.json"
+    write_csv(table, *evaluation.table())
+    write_json(whole, evaluation.to_json())
+    return table, whole
+
+
+# Which files belong together.
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A truth, and the names that its prediction may have below the folder of predictions, best first, without ending."""
+
+    keys: tuple[str, ...]
+    truth: Path
+    image: Path | None = None
+
+
+def wanted_predictions(truth: Path, split: str | None, images: Path | None) -> list[Wanted]:
+    """The truths to score, from a folder of masks, two folders, or a manifest.
+
+    Raises
+    ------
+    SettingsError
+        No such split, or a split without a manifest.
+    PairingError
+        There is no truth.
+    """
+    if truth.is_dir() and split is not None:
+        raise SettingsError(f"split {split!r} goes with a manifest (CSV, TSV, JSON lines); {truth} is a folder")
+    if truth.is_dir() and images is None:
+        wanted = [Wanted((key,), path) for key, paths in _by_key(truth).items() for path in paths]
+    elif truth.is_dir() and images is not None:
+        wanted = [_of_row(row, images) for row in pair_folders(images, truth)]
+    else:
+        wanted = [_of_row(row, truth.parent) for row in _rows(truth, split)]
+    if not wanted:
+        raise PairingError(f"{truth}: there is no truth to score against; expected mask files, or a manifest whose rows have masks")
+    return wanted
+
+
+def _rows(manifest: Path, split: str | None) -> list[Row]:
+    rows = read_manifest(manifest)
+    if split is None:
+        return rows
+    known = sorted({row.split for row in rows if row.split})
+    if split not in known:
+        raise SettingsError(f"{manifest}: no row has split {split!r}; there are: {', '.join(known) or 'none'}")
+    return [row for row in rows if row.split == split]
+
+
+def _of_row(row: Row, folder: Path) -> Wanted:
+    """images/a/01.tif may have been predicted as images/a/01, a/01 or 01, as INPUT was its folder or one further up; or be named as its mask."""
+    if row.mask is None:
+        raise PairingError(f"{row.image}: has no mask in the manifest; leave its row out, or choose the rows that have one with --split")
+    keys = [*_suffixes(_key(row.image, folder)), *_suffixes(_key(row.mask, folder))]
+    return Wanted(tuple(dict.fromkeys(keys)), row.mask, row.image)
+
+
+def _suffixes(key: str) -> list[str]:
+    """a/b/c -> a/b/c, b/c, c."""
+    parts = key.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def match(predictions: Path, wanted: Sequence[Wanted], *, allow_missing: bool = False) -> tuple[list[Pair], tuple[str, ...]]:
+    """The prediction of each truth, by its name, and a note where some are missing.
+
+    Raises
+    ------
+    PairingError
+        A truth has no prediction, or several, or one that is another truth's too.
+    """
+    files = _by_key(predictions)
+    pairs, missing = [], []
+    for one in wanted:
+        key = next((key for key in one.keys if key in files), None)
+        if key is None:
+            missing.append(one)
+        elif len(files[key]) > 1:
+            raise PairingError(f"{one.truth}: has {len(files[key])} predictions, {_some(path.name for path in files[key])}; leave one of them in {predictions}")
+        else:
+            pairs.append(Pair(one.keys[0], files[key][0], one.truth, one.image))
+    _check_claimed_once(pairs)
+    if missing and not (allow_missing and pairs):
+        raise PairingError(_missing_text(predictions, missing, len(wanted), files))
+    notes = [f"{len(missing)} of {len(wanted)} truths have no prediction and were not scored: {_some(one.keys[0] for one in missing)}"] if missing else []
+    return pairs, tuple(notes)
+
+
+def _check_claimed_once(pairs: Iterable[Pair]) -> None:
+    claims: dict[Path, list[Path]] = defaultdict(list)
+    for pair in pairs:
+        claims[pair.prediction].append(pair.truth)
+    for prediction, truths in claims.items():
+        if len(truths) > 1:
+            raise PairingError(f"{prediction}: fits {len(truths)} truths by its name, {_some(map(str, truths))}; a prediction belongs to one")
+
+
+def _missing_text(predictions: Path, missing: Sequence[Wanted], total: int, files: Collection[str]) -> str:
+    lacking = f"{predictions}: {len(missing)} of {total} truths have no prediction: {_some(one.keys[0] for one in missing)}"
+    if len(missing) < total:
+        return f"{lacking}; predict them, choose rows of a manifest with --split, or score the others with --allow-missing"
+    return f"{lacking}; looked for {_some(missing[0].keys)}, found {_some(files) or 'no mask files'}"
+
+
+def _by_key(folder: Path) -> dict[str, list[Path]]:
+    """Name below the folder without ending -> files, of all pictures in it."""
+    keyed: dict[str, list[Path]] = defaultdict(list)
+    for path in _files(folder):
+        keyed[_key(path, folder)].append(path)
+    return dict(keyed)
+
+
+def _key(path: Path, folder: Path) -> str:
+    """Below `folder` (or beside it: leading ``..`` are left out), without ending: images/01.nii.gz -> images/01."""
+    parts = [part for part in PurePath(relpath(path, folder)).parts if part != ".."]
+    return "/".join([*parts[:-1], _stem(parts[-1])])
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "")
+
+
+# What the values in the masks mean.
+
+
+def find_labels(facts: dict[str, Any], truths: Sequence[Path], read: ReadSettings) -> tuple[Labels, tuple[str, ...]]:
+    """Labels as in run.json beside the predictions, else from all values in the truths, and a note where they were derived.
+
+    Raises
+    ------
+    SettingsError
+        The values are neither 0 and 255 nor 0, 1, 2, ...
+    """
+    if isinstance(facts.get("labels"), dict):
+        return Labels.from_mapping(facts["labels"], ignore=facts.get("ignore"), threshold=facts.get("mask_threshold")), ()
+    values = _values(truths, read)
+    if values not in ([0, 255], list(range(len(values)))) or len(values) < 2:
+        shown = _some(f"{value:g}" for value in values)
+        raise SettingsError(f"{len(truths)} truth masks hold the values {shown}: say what they mean with --labels, for example --labels background=0,vessel=255")
+    labels = Labels(("background", *(str(value) for value in values[1:])), tuple(values))
+    return labels, (f"the labels are taken from the values in the truth: {', '.join(map(str, values))} (--labels names them)",)
+
+
+def _values(truths: Sequence[Path], read: ReadSettings) -> list[int]:
+    values: set[int] = set()
+    for path in truths:
+        values.update(np.unique(read_mask(path, settings=read)).tolist())
+    return sorted(values)
+
+
+def _facts(predictions: Path) -> dict[str, Any]:
+    """run.json, as `segkit predict` leaves it beside its masks; empty where there is none."""
+    path = predictions / "run.json"
+    if not path.is_file():
+        return {}
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"{path}: is not the run.json of segkit predict ({error}); remove it and give --labels") from error
+    if not isinstance(facts, dict):
+        raise SettingsError(f"{path}: is not the run.json of segkit predict; remove it and give --labels")
+    return facts
+
+
+def _read_settings(facts: dict[str, Any], predictions: Path) -> ReadSettings:
+    """As the predictions were made: what a file of several pages is must mean the same for its truth."""
+    settings = facts.get("settings")
+    try:
+        return ReadSettings.model_validate(settings.get("read", {}) if isinstance(settings, dict) else {})
+    except ValidationError as error:
+        raise SettingsError(f"{predictions / 'run.json'}: its settings.read are not those of this segkit: {error.errors()[0]['msg']}") from error

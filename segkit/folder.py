@@ -1,0 +1,218 @@
+"""Prediction over files: each source walks, its mask is written, and one row says what was found in it.
+
+The output folder::
+
+    OUT/
+    ├── <path below INPUT>/<stem>.<ext>      masks
+    ├── overlays/...png                      with save_overlay
+    ├── probabilities/...npz or .nii.gz      with save_probabilities
+    ├── results.csv                          a row a file
+    ├── failures.csv                         path, code, message; only where something failed
+    └── run.json                             model, settings, labels, machine
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from segkit import __version__
+from segkit.config import PredictSettings
+from segkit.engines import describe
+from segkit.errors import CollisionError, SegkitError, SettingsError, WriteError
+from segkit.image import Image
+from segkit.io import ReadSettings, Source, atomic_path, mask_suffix, read_manifest, write_csv, write_json, write_mask
+from segkit.io.files import check_outputs, stem
+from segkit.plot import overlay
+from segkit.predict import Model, Segmentation, segment
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is written beside each mask."""
+
+    overlay: bool = False
+    probabilities: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file that went well: a row of results.csv."""
+
+    file: str
+    output: str
+    shape: tuple[int, ...]
+    areas_px: dict[str, int]
+    areas_mm: dict[str, float] | None
+    confidence: float
+    seconds: float
+    notes: tuple[str, ...]
+
+    def cells(self) -> list[Any]:
+        """mm² for a picture, mm³ for a volume; the other one stays empty."""
+        areas: list[Any] = []
+        for name, pixels in self.areas_px.items():
+            size = "" if self.areas_mm is None else f"{self.areas_mm[name]:.4f}"
+            areas += [pixels, *((size, "") if len(self.shape) == 2 else ("", size))]
+        return [self.file, self.output, "x".join(map(str, self.shape)), *areas, f"{self.confidence:.5f}", f"{self.seconds:.3f}", " | ".join(self.notes)]
+
+    @staticmethod
+    def header(classes: Iterable[str]) -> list[str]:
+        return ["file", "output", "shape", *(f"{name}_{unit}" for name in classes for unit in ("px", "mm2", "mm3")), "mean_confidence", "seconds", "notes"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be used: a row of failures.csv."""
+
+    path: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the files."""
+
+    results: tuple[Result, ...]
+    failures: tuple[Failure, ...]
+
+
+def manifest_sources(manifest: Path, split: str | None) -> tuple[Source, ...]:
+    """The pictures of a manifest; each result goes where its picture lies below the manifest's folder.
+
+    Raises
+    ------
+    SettingsError
+        No row has that split.
+    CollisionError
+        Two results would have the same name.
+    """
+    rows = read_manifest(manifest)
+    known = sorted({row.split for row in rows if row.split})
+    if split is not None and split not in known:
+        raise SettingsError(f"{manifest}: no row has split {split!r}; there are: {', '.join(known) or 'none'}")
+    chosen = [row.image for row in rows if split is None or row.split == split]
+    sources = tuple(Source((image,), _below(image, manifest.parent).with_name(stem(image))) for image in chosen)
+    check_outputs(sources)
+    return sources
+
+
+def _below(image: Path, folder: Path) -> Path:
+    return image.relative_to(folder) if image.is_relative_to(folder) else Path(image.name)
+
+
+Watch = Callable[[Sequence[Source]], Iterable[Source]]
+"""Hands the sources on, one by one, and may draw a bar."""
+
+
+def predict_files(
+    sources: Sequence[Source],
+    model: Model,
+    out: Path,
+    *,
+    predict: PredictSettings,
+    read: ReadSettings,
+    extras: Extras = Extras(),
+    known_failures: Sequence[Failure] = (),
+    watch: Watch = iter,
+) -> Summary:
+    """Walk every source and write what it gives; a bad file gets a row and stops nothing.
+
+    Raises
+    ------
+    SettingsError, CollisionError
+        `out` can't be written to, or a mask would replace an input file.
+    WriteError
+        The disk is full or the folder went away: that would fail every file after it too.
+    """
+    _check_out(sources, out)
+    write_json(out / "run.json", _facts(model, predict, read))
+    results: list[Result] = []
+    failures = list(known_failures)
+    for source in watch(sources):
+        try:
+            results.append(_predict_one(source, model, out, predict, read, extras))
+        except WriteError:
+            raise
+        except SegkitError as error:
+            failures.append(Failure(source.name, error.code, str(error)))
+        finally:
+            _write_tables(out, model, results, failures, final=source is sources[-1])
+    return Summary(tuple(results), tuple(failures))
+
+
+def _predict_one(source: Source, model: Model, out: Path, predict: PredictSettings, read: ReadSettings, extras: Extras) -> Result:
+    began = time.monotonic()
+    image = source.read(read)
+    found = segment(image, model, predict, keep_probabilities=extras.probabilities)
+    target = out / f"{source.output}{mask_suffix(image)}"
+    write_mask(found.mask, image, target)
+    if extras.overlay:
+        with atomic_path(out / "overlays" / f"{source.output}.png") as temporary:
+            Pillow.fromarray(overlay(image, found.mask.indices)).save(temporary)
+    if extras.probabilities:
+        _write_probabilities(found, image, out / "probabilities" / str(source.output), mask_suffix(image))
+    seconds = time.monotonic() - began
+    return Result(source.name, str(target), image.shape, found.mask.areas_px(), found.mask.areas_mm(), found.confidence, seconds, image.notes)
+
+
+def _write_probabilities(found: Segmentation, image: Image, stem: Path, suffix: str) -> None:
+    """NIfTI: a fourth axis of classes, float32. Others: .npz with `probabilities` (H, W, K) float16 on the file's own grid, and `classes`."""
+    assert found.probabilities is not None
+    upright = np.moveaxis(found.probabilities, 0, -1)                           # (H, W, K) or (S, H, W, K)
+    if suffix.startswith(".nii"):
+        image.origin.write(upright.astype(np.float32), stem.with_name(stem.name + suffix))
+        return
+    stored = upright if image.origin is None else image.origin.to_file(upright)
+    with atomic_path(stem.with_name(f"{stem.name}.npz")) as temporary:
+        np.savez_compressed(temporary, probabilities=stored, classes=np.array(found.mask.labels.names))
+
+
+def _write_tables(out: Path, model: Model, results: Sequence[Result], failures: Sequence[Failure], *, final: bool) -> None:
+    """Rewritten now and then while the run goes on: its time stays a small share of the whole however many files there are."""
+    done = len(results) + len(failures)
+    if final or done & (done - 1) == 0:
+        write_csv(out / "results.csv", Result.header(model.labels.foreground), [result.cells() for result in results])
+        if failures:
+            write_csv(out / "failures.csv", ["path", "code", "message"], [[row.path, row.code, row.message] for row in failures])
+        else:
+            (out / "failures.csv").unlink(missing_ok=True)
+
+
+def _check_out(sources: Sequence[Source], out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"{out}: is a file; -o takes a folder for the masks")
+    inputs = {file.resolve() for source in sources for file in source.files}
+    for source in sources:
+        stem = out / str(source.output)
+        clash = [path for suffix in (".png", ".tif", ".nii", ".nii.gz") if (path := stem.with_name(stem.name + suffix)).resolve() in inputs]
+        if clash:
+            raise CollisionError(f"{clash[0]}: the mask of {source.name} would replace this input file; choose another folder with -o")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with atomic_path(out / ".segkit-writable") as temporary:
+            temporary.touch()
+        (out / ".segkit-writable").unlink()
+    except OSError as error:
+        raise SettingsError(f"{out}: can't be written to ({error}); choose another folder with -o") from error
+
+
+def _facts(model: Model, predict: PredictSettings, read: ReadSettings) -> dict[str, Any]:
+    data = model.run.data
+    return {
+        "segkit": __version__,
+        "labels": data.labels,
+        "ignore": data.ignore,
+        "mask_threshold": data.mask_threshold,
+        "model": {"trained_on": model.card.trained_on, "fingerprint": model.card.fingerprint, "steps": model.card.steps, "scores": model.card.scores},
+        "settings": {"predict": predict.model_dump(mode="json"), "read": read.model_dump(mode="json")},
+        "device": describe(model.engine.device),
+        "precision": model.engine.precision,
+    }

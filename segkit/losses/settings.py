@@ -1,0 +1,23 @@
+"""The settings of the losses, apart from them: reading a model file must not wait for MONAI's import (3 to 7 s)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DiceCrossEntropySettings(BaseModel):
+    """The weights of the two parts.
+
+    batch_dice : one Dice over all pictures of the batch (small objects that many patches lack) instead of one for each picture.
+    class_weights : K weights of the classes in the cross-entropy, background first; None for equal ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["dice_cross_entropy"] = "dice_cross_entropy"
+    dice: float = Field(default=1.0, ge=0)
+    cross_entropy: float = Field(default=1.0, ge=0)
+    batch_dice: bool = True
+    class_weights: tuple[float, ...] | None = None

@@ -1,0 +1,167 @@
+"""The scores of many cases, and what is read from them: means that say how many cases they leave out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from segkit.metrics.catalogue import METRICS
+
+EMPTY_MASKS = (
+    "A class that is empty in both masks of a case is left out of its means (left_out). "
+    "Where it is empty in the prediction alone (missed) or in the truth alone (spurious), dice and iou are 0 and count, distances are null and left out; "
+    "precision is null where nothing was predicted, recall where nothing was there."
+)
+"""The rule for empty masks, as it is written into every result."""
+
+MANY_EMPTY = 0.9
+"""With more than this share of the truths empty, the scores rest on few cases, and a warning says so."""
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class of one case: metric -> number (NaN where it is not defined), and the pixels of both masks."""
+
+    scores: Mapping[str, float]
+    prediction_px: int
+    truth_px: int
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """One picture or volume: class name -> scores; distances are in mm where the spacing is known, else in px."""
+
+    case: str
+    spacing_mm: tuple[float, ...] | None
+    classes: Mapping[str, ClassScore]
+
+    @property
+    def unit(self) -> Literal["mm", "px"]:
+        return "px" if self.spacing_mm is None else "mm"
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """One class over all cases.
+
+    Attributes
+    ----------
+    means : metric -> mean over the cases where it is defined; NaN where it is nowhere
+    cases : number of cases
+    left_out : cases where both masks are empty: in no mean
+    missed : cases where only the prediction is empty: overlap 0, no distance
+    spurious : cases where only the truth is empty: overlap 0, no distance
+    """
+
+    means: Mapping[str, float]
+    cases: int
+    left_out: int
+    missed: int
+    spurious: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All scores of a set of cases.
+
+    Attributes
+    ----------
+    names : the classes that are scored, all but the background
+    metrics : names out of `METRICS`
+    cases : in the order in which they were scored
+    notes : how files and labels were found, as far as a reader of the scores must know
+    """
+
+    names: tuple[str, ...]
+    metrics: tuple[str, ...]
+    cases: tuple[CaseScore, ...]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def classes(self) -> dict[str, ClassSummary]:
+        """Each class over all cases."""
+        return {name: self._summary([case.classes[name] for case in self.cases]) for name in self.names}
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Metric -> mean over the classes of the means over cases; a class without one is left out, and `warnings` names it."""
+        return {metric: _mean(summary.means[metric] for summary in self.classes.values()) for metric in self.metrics}
+
+    @property
+    def unit(self) -> Literal["mm", "px", "mixed"]:
+        """Of the distances; without one unit for all cases their means are NaN."""
+        units = {case.unit for case in self.cases}
+        return units.pop() if len(units) == 1 else "mixed"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the means alone do not show, one sentence each."""
+        return (*self.notes, *self._warnings())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain and strict: None instead of NaN."""
+        return {
+            "mean": _nulls(self.means),
+            "classes": {name: _summary_json(summary) for name, summary in self.classes.items()},
+            "unit": self.unit,
+            "empty_masks": EMPTY_MASKS,
+            "warnings": list(self.warnings),
+            "cases": [_case_json(case) for case in self.cases],
+        }
+
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """Header and one row for each class of each case; None where a metric is not defined."""
+        header = ["case", "class", *self.metrics, "unit", "prediction_px", "truth_px"]
+        rows = [
+            [case.case, name, *_nulls(scored.scores).values(), case.unit, scored.prediction_px, scored.truth_px]
+            for case in self.cases
+            for name, scored in case.classes.items()
+        ]
+        return header, rows
+
+    def _summary(self, scored: Sequence[ClassScore]) -> ClassSummary:
+        mixed = self.unit == "mixed"
+        means = {
+            metric: math.nan if mixed and METRICS[metric].unit == "distance" else _mean(one.scores[metric] for one in scored)
+            for metric in self.metrics
+        }
+        found = [(one.prediction_px > 0, one.truth_px > 0) for one in scored]
+        return ClassSummary(means, len(scored), found.count((False, False)), found.count((False, True)), found.count((True, False)))
+
+    def _warnings(self) -> Iterator[str]:
+        empty = sum(all(scored.truth_px == 0 for scored in case.classes.values()) for case in self.cases)
+        if empty > MANY_EMPTY * len(self.cases):
+            yield f"{empty} of {len(self.cases)} truth masks hold no object at all: the scores rest on few cases"
+        for name, summary in self.classes.items():
+            if summary.left_out == summary.cases:
+                yield f"{name} stands in no truth and in no prediction: it is left out of the means"
+            elif summary.left_out + summary.missed == summary.cases:
+                yield f"every prediction of {name} is empty"
+        if self.unit == "mixed" and any(METRICS[metric].unit == "distance" for metric in self.metrics):
+            yield "some distances are in mm and some in px, so they have no mean: give the spacing of the files that hold none (--spacing)"
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Of the numbers that are not NaN; NaN where there is none."""
+    kept = [value for value in values if not math.isnan(value)]
+    return math.fsum(kept) / len(kept) if kept else math.nan
+
+
+def _nulls(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {metric: None if math.isnan(value) else value for metric, value in scores.items()}
+
+
+def _summary_json(summary: ClassSummary) -> dict[str, Any]:
+    counts = {"cases": summary.cases, "left_out": summary.left_out, "missed": summary.missed, "spurious": summary.spurious}
+    return {**_nulls(summary.means), **counts}
+
+
+def _case_json(case: CaseScore) -> dict[str, Any]:
+    classes = {
+        name: {**_nulls(scored.scores), "prediction_px": scored.prediction_px, "truth_px": scored.truth_px} for name, scored in case.classes.items()
+    }
+    spacing_mm = None if case.spacing_mm is None else list(case.spacing_mm)
+    return {"case": case.case, "unit": case.unit, "spacing_mm": spacing_mm, "classes": classes}

@@ -1,0 +1,140 @@
+"""Pictures for people: a mask over its picture, curves of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from segkit.image import Image
+from segkit.labels import IGNORE_INDEX
+
+Array = NDArray[Any]
+
+COLOURS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (240, 180, 40), (145, 110, 200), (120, 200, 80), (220, 110, 170), (60, 84, 136))
+"""Of classes 1, 2, ..., then from the start again: told apart on grey and on red, also by most colour-blind people."""
+
+SHEET_SLICES = 12
+"""Slices of a volume on one overlay: those with the most foreground, in order."""
+
+
+def colour_of(index: int) -> tuple[int, int, int]:
+    return COLOURS[(index - 1) % len(COLOURS)]
+
+
+def overlay(image: Image, indices: NDArray[np.uint8], truth: NDArray[np.uint8] | None = None, opacity: float = 0.35) -> Array:
+    """The picture with each class tinted and outlined; the truth, where given, as a white outline. A volume becomes a sheet of slices.
+
+    Parameters
+    ----------
+    indices, truth : (H, W), or (S, H, W) for a volume, class indices
+
+    Returns
+    -------
+    (H, W, 3) uint8
+    """
+    grey = to_display(image)                                         # (S, H, W, 3)
+    stack = indices if image.is_volume else indices[None]
+    truths = None if truth is None else (truth if image.is_volume else truth[None])
+    chosen = _busiest(stack if truths is None else np.maximum(stack, np.where(truths == IGNORE_INDEX, 0, truths)))
+    drawn = [_tint(grey[plane], stack[plane], None if truths is None else truths[plane], opacity) for plane in chosen]
+    return sheet(drawn)
+
+
+def to_display(image: Image) -> Array:
+    """(S, H, W, 3) uint8: 8-bit pictures as they are, others stretched between their 0.5th and 99.5th percentiles."""
+    pixels = np.moveaxis(image.slices, 1, -1)                        # (S, H, W, C)
+    pixels = pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+    if pixels.dtype == np.uint8:
+        return pixels
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    return (np.clip((pixels.astype(np.float32) - low) / max(float(high - low), 1e-12), 0, 1) * 255).astype(np.uint8)
+
+
+def sheet(tiles: Sequence[Array], gap: int = 2) -> Array:
+    """(H, W, 3) pictures of one size side by side in rows, about as wide as high."""
+    if len(tiles) == 1:
+        return tiles[0]
+    columns = int(np.ceil(np.sqrt(len(tiles))))
+    height, width = tiles[0].shape[:2]
+    rows = -(-len(tiles) // columns)
+    board = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = (number // columns) * (height + gap), (number % columns) * (width + gap)
+        board[top : top + height, left : left + width] = tile
+    return board
+
+
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of a mask that have a neighbour (up, down, left, right) outside it, or lie on the border."""
+    padded = np.pad(mask, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
+
+
+def _busiest(stack: NDArray[np.uint8]) -> Array:
+    if len(stack) <= SHEET_SLICES:
+        return np.arange(len(stack))
+    busy = np.argsort((stack > 0).sum(axis=(1, 2)), kind="stable")[::-1][:SHEET_SLICES]
+    return np.sort(busy)
+
+
+def _tint(picture: Array, indices: NDArray[np.uint8], truth: NDArray[np.uint8] | None, opacity: float) -> Array:
+    result = picture.astype(np.float32)
+    for index in np.unique(indices[(indices > 0) & (indices != IGNORE_INDEX)]):
+        mask = indices == index
+        result[mask] = (1 - opacity) * result[mask] + opacity * np.array(colour_of(int(index)), np.float32)
+        result[outline(mask)] = colour_of(int(index))
+    if truth is not None:
+        for index in np.unique(truth[(truth > 0) & (truth != IGNORE_INDEX)]):
+            result[outline(truth == index)] = 255
+    return result.astype(np.uint8)
+
+
+def curves(x: Sequence[float], series: Mapping[str, Sequence[float]], *, title: str, x_label: str, size: tuple[int, int] = (640, 360)) -> Array:
+    """A line chart, (H, W, 3) uint8. NaN leaves a gap; the vertical axis spans the finite values.
+
+    Parameters
+    ----------
+    x : one number a point, ascending
+    series : name -> one number a point
+    """
+    width, height = size
+    canvas = Pillow.new("RGB", size, "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(13)
+    left, top, right, bottom = 58, 34, width - 150, height - 42
+    finite = [value for values in series.values() for value in values if np.isfinite(value)]
+    low, high = _limits(finite)
+    span = max(x[-1] - x[0], 1e-9) if x else 1.0
+    draw.text((left, 10), title, fill="black", font=font)
+    for tick in np.linspace(low, high, 5):
+        y = bottom - (tick - low) / (high - low) * (bottom - top)
+        draw.line([(left, y), (right, y)], fill=(225, 225, 225))
+        draw.text((left - 6, y), f"{tick:.3g}", fill=(90, 90, 90), font=font, anchor="rm")
+    for number in range(5 if x else 0):
+        at = x[0] + span * number / 4
+        draw.text((left + (right - left) * number / 4, bottom + 6), f"{at:.3g}", fill=(90, 90, 90), font=font, anchor="ma")
+    draw.text(((left + right) / 2, bottom + 22), x_label, fill=(90, 90, 90), font=font, anchor="ma")
+    for number, (name, values) in enumerate(series.items()):
+        colour = colour_of(number + 1)
+        points = [(left + (at - x[0]) / span * (right - left), bottom - (value - low) / (high - low) * (bottom - top)) for at, value in zip(x, values, strict=True) if np.isfinite(value)]
+        if len(points) > 1:
+            draw.line(points, fill=colour, width=2, joint="curve")
+        for column, row in points:
+            draw.ellipse([column - 2, row - 2, column + 2, row + 2], fill=colour)
+        draw.line([(right + 12, top + 8 + 20 * number), (right + 30, top + 8 + 20 * number)], fill=colour, width=3)
+        draw.text((right + 36, top + 8 + 20 * number), name[:14], fill="black", font=font, anchor="lm")
+    return np.asarray(canvas)
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    margin = 0.05 * (high - low) or 0.5
+    return low - margin, high + margin

@@ -1,0 +1,148 @@
+"""The walk: read, prepare, cut, score, stitch, undo, decide, tidy. Writing is `folder`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from segkit.checkpoint import Card, fit_weights, load_model
+from segkit.config import PredictSettings, RunConfig
+from segkit.engines import TorchEngine
+from segkit.image import Image, image_from_array
+from segkit.io import read_image
+from segkit.labels import Labels, Mask
+from segkit.models import build_model
+from segkit.patches import Stitcher, cut, plan_windows
+from segkit.postprocess import tidy
+from segkit.preprocess import prepare
+
+BATCH_PIXELS = 1024 * 1024
+"""Slices and tiles go through the network together up to so many pixels: enough to keep it busy, little enough to stay in memory."""
+
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
+"""Axes that test-time augmentation flips: not at all, left-right, top-bottom, both."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What the walk gives for one picture or volume.
+
+    Attributes
+    ----------
+    mask : classes on the picture's own grid
+    confidence : mean over pixels of the chosen class's probability, 1 / K .. 1
+    probabilities : (K, H, W) or (K, S, H, W) float16, only where asked for
+    """
+
+    mask: Mask
+    confidence: float
+    probabilities: NDArray[np.float16] | None = None
+
+
+class Model:
+    """A trained network with all that it needs: what `segkit.load` returns."""
+
+    def __init__(self, run: RunConfig, network: nn.Module, card: Card | None = None, *, device: str = "auto", precision: str = "auto") -> None:
+        self.run = run
+        self.card = card or Card()
+        self.labels: Labels = run.data.make_labels()
+        self.engine = TorchEngine(network, device, precision)
+
+    def predict(self, picture: NDArray[Any] | Image | str | Path, spacing_mm: tuple[float, ...] | None = None) -> Mask:
+        """The mask of one picture or volume, on its own grid.
+
+        Parameters
+        ----------
+        picture : a file or DICOM folder; (H, W), (H, W, 3) or (C, H, W) pixels in the file's range; or an `Image`
+        spacing_mm : of an array, (row, column)
+
+        Raises
+        ------
+        ReadError, ShapeError, ChannelsError, RangeError
+            The picture can't be read, or is not one that the model takes.
+        """
+        if isinstance(picture, (str, Path)):
+            image = read_image(picture, self.run.data.read)
+        else:
+            image = picture if isinstance(picture, Image) else image_from_array(picture, spacing_mm)
+        return segment(image, self).mask
+
+
+def load(model: str | Path, *, device: str = "auto", precision: str = "auto") -> Model:
+    """A model from a file, a folder of `segkit train`, or the name of a built-in one.
+
+    Raises
+    ------
+    VanishedError, WeightsError
+        No such model; not a model file, or a damaged one.
+    DeviceError
+        The machine lacks the device.
+    """
+    file = load_model(model)
+    network = build_model(file.run.model)
+    fit_weights(network, file.weights, str(model))
+    return Model(file.run, network, file.card, device=device, precision=precision)
+
+
+def segment(image: Image, model: Model, settings: PredictSettings | None = None, *, keep_probabilities: bool = False) -> Segmentation:
+    """Walk one picture or volume, slice by slice, from its pixels to its mask."""
+    settings = settings or model.run.predict
+    preparation = prepare(image, model.run.preprocess)
+    indices = np.empty((len(image.slices), *image.shape[-2:]), np.uint8)
+    kept: list[NDArray[np.float16]] = []
+    confidence = 0.0
+    prepared = (preparation.apply(pixels) for pixels in image.slices)
+    for plane, logits in enumerate(score(prepared, preparation.target, model.engine, settings)):
+        probabilities = preparation.undo(logits).softmax(dim=0)                 # (K, H, W)
+        best, chosen = probabilities.max(dim=0)
+        indices[plane] = chosen.to(torch.uint8).numpy()
+        confidence += float(best.mean()) / len(indices)
+        if keep_probabilities:
+            kept.append(probabilities.to(torch.float16).numpy())
+    tidied = tidy(indices if image.is_volume else indices[0], settings.postprocess)
+    stacked = (np.stack(kept, axis=1) if image.is_volume else kept[0]) if kept else None
+    return Segmentation(Mask(tidied, model.labels, image.spacing_mm), confidence, stacked)
+
+
+def score(pictures: Iterator[Tensor], shape: tuple[int, int], engine: TorchEngine, settings: PredictSettings) -> Iterator[Tensor]:
+    """(C, H, W) pictures of one shape -> their (K, H, W) logits, in order.
+
+    Small pictures go through whole and several at a time, large ones window by window.
+    """
+    windows = plan_windows(shape, settings.tiles)
+    if len(windows) == 1:
+        for batch in _batched(pictures, max(1, BATCH_PIXELS // (shape[0] * shape[1]))):
+            yield from _mirrored(torch.stack(batch), engine, settings.tta)
+        return
+    together = max(1, BATCH_PIXELS // (windows[0].height * windows[0].width))
+    for picture in pictures:
+        stitcher = Stitcher(shape)
+        for group in _batched(iter(windows), together):
+            for window, logits in zip(group, _mirrored(cut(picture, group), engine, settings.tta), strict=True):
+                stitcher.add(logits, window)
+        yield stitcher.result()
+
+
+def _mirrored(batch: Tensor, engine: TorchEngine, tta: bool) -> Tensor:
+    """(N, C, h, w) -> (N, K, h, w), averaged over the mirror images with test-time augmentation."""
+    if not tta:
+        return engine(batch)
+    return torch.stack([engine(batch.flip(axes)).flip(axes) for axes in MIRRORS]).mean(dim=0)
+
+
+def _batched(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

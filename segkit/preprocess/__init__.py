@@ -1,0 +1,92 @@
+"""Prepare and undo: from a picture's own grid and range to the model's, and scores back onto the picture's grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from segkit.errors import ChannelsError
+from segkit.image import Array, Image
+from segkit.preprocess.geometry import Native, ResizeSettings, resize, resize_indices
+from segkit.preprocess.intensity import FixedRange, IntensitySettings, Normalise
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey picture (ITU-R BT.601)."""
+
+
+class PreprocessSettings(BaseModel):
+    """How pictures are made ready; stored in the model, so that prediction does what training did.
+
+    channels : channels that the model sees (the network's in_channels).
+    convert_channels : a colour picture becomes grey by `LUMA` for a model of one channel, a grey one is repeated for a model of three; otherwise both are refused.
+    intensity : "fixed", "window" or "zscore".
+    resize : "native", "long_side" or "spacing".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: int = Field(default=3, ge=1, le=4096)
+    convert_channels: bool = False
+    intensity: IntensitySettings = FixedRange()
+    resize: ResizeSettings = Native()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The way to the model's grid and back, for one picture or volume."""
+
+    normalise: Normalise
+    convert: bool
+    channels: int
+    shape: tuple[int, int]
+    target: tuple[int, int]
+
+    def apply(self, pixels: Array) -> Tensor:
+        """(C, H, W) of the file -> (C', H', W') float32 on the model's grid and in its range."""
+        picture = self.normalise(torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)))
+        if self.convert:
+            picture = _convert(picture, self.channels)
+        return resize(picture, self.target)
+
+    def undo(self, logits: Tensor) -> Tensor:
+        """(K, H', W') scores -> (K, H, W) on the picture's own grid."""
+        return resize(logits, self.shape)
+
+    def apply_to_truth(self, indices: Array) -> Tensor:
+        """(H, W) class indices -> (H', W') on the model's grid."""
+        return resize_indices(torch.from_numpy(np.ascontiguousarray(indices)), self.target)
+
+
+def prepare(image: Image, settings: PreprocessSettings) -> Preparation:
+    """Look at the whole picture or volume once; then each slice goes through `Preparation.apply`.
+
+    Raises
+    ------
+    ChannelsError
+        The picture has other channels than the model takes, and converting them was not asked for.
+    RangeError, SettingsError
+        See the rules of `intensity` and `geometry`.
+    """
+    convert = image.channels != settings.channels
+    if convert and not (settings.convert_channels and {image.channels, settings.channels} == {1, 3}):
+        hint = "; allow it with --convert-channels (preprocess.convert_channels)" if {image.channels, settings.channels} == {1, 3} else ""
+        raise ChannelsError(f"{image.name}: has {_channels(image.channels)}, the model takes {_channels(settings.channels)}{hint}")
+    height, width = image.pixels.shape[-2:]
+    return Preparation(settings.intensity.measure(image), convert, settings.channels, (height, width), settings.resize.target(image))
+
+
+def _convert(picture: Tensor, channels: int) -> Tensor:
+    if channels == 1:
+        return torch.tensordot(picture.new_tensor(LUMA), picture, dims=1)[None]
+    return picture.expand(channels, -1, -1)
+
+
+def _channels(count: int) -> str:
+    return {1: "1 channel (grey)", 3: "3 channels (colour)"}.get(count, f"{count} channels")
+
+
+__all__ = ["Preparation", "PreprocessSettings", "prepare"]

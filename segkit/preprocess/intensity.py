@@ -1,0 +1,82 @@
+"""Intensities into the model's range, by a rule that the settings declare for the modality.
+
+`measure` looks at a whole picture or volume once, `apply` then does the same to each of its slices: a volume keeps one scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from segkit.errors import RangeError
+from segkit.image import Image
+
+Normalise: TypeAlias = Callable[[Tensor], Tensor]
+"""(C, H, W) float32 in the file's units -> (C, H, W) float32 in the model's range."""
+
+_SAMPLE = 2**20
+"""Percentiles are measured on at most so many pixels, evenly spaced."""
+
+
+class FixedRange(BaseModel):
+    """The values low .. high become -1 .. 1: photographs, ultrasound, microscopy, whose numbers mean the same in every picture (0..255)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["fixed"] = "fixed"
+    low: float = 0
+    high: float = 255
+    model_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def measure(self, image: Image) -> Normalise:
+        """Raises RangeError where the pixels lie far outside low .. high: another bit depth would be scored as if it were white."""
+        lowest, highest, slack = float(image.pixels.min()), float(image.pixels.max()), 0.5 * (self.high - self.low)
+        if lowest < self.low - slack or highest > self.high + slack:
+            raise RangeError(
+                f"{image.name}: pixels run from {lowest:g} to {highest:g} ({image.pixels.dtype}), the model takes {self.low:g} to {self.high:g} "
+                "(preprocess.intensity); rescale the picture, or train with its own range"
+            )
+        centre, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        return lambda picture: (picture - centre) / half
+
+
+class Window(BaseModel):
+    """Level ± width / 2 becomes -1 .. 1, the rest is cut off there: CT in Hounsfield units."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["window"] = "window"
+    level: float = 40
+    width: float = Field(default=400, gt=0)
+    model_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def measure(self, image: Image) -> Normalise:
+        return lambda picture: ((picture - self.level) / (self.width / 2)).clamp(-1, 1)
+
+
+class ZScore(BaseModel):
+    """Each channel cut off at two percentiles of the picture or volume, then mean 0 and deviation 1: MR and others whose numbers have no unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["zscore"] = "zscore"
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    model_range: ClassVar[tuple[float, float]] = (-4.0, 4.0)
+
+    def measure(self, image: Image) -> Normalise:
+        pixels = np.moveaxis(image.slices, 1, 0).reshape(image.channels, -1)            # (C, S * H * W)
+        pixels = pixels[:, :: max(1, pixels.shape[1] // _SAMPLE)].astype(np.float64)
+        low, high = np.percentile(pixels, self.percentiles, axis=1)                     # (C,) each
+        clipped = np.clip(pixels, low[:, None], high[:, None])
+        deviation = clipped.std(axis=1)
+        low_, high_, mean = (torch.from_numpy(v).float()[:, None, None] for v in (low, high, clipped.mean(axis=1)))
+        scale = torch.from_numpy(np.where(deviation > 0, deviation, 1.0)).float()[:, None, None]  # a constant picture becomes 0
+        return lambda picture: (torch.minimum(torch.maximum(picture, low_), high_) - mean) / scale
+
+
+IntensitySettings: TypeAlias = Annotated[FixedRange | Window | ZScore, Field(discriminator="kind")]

@@ -1,0 +1,108 @@
+"""Prepare and undo."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from segkit.errors import ChannelsError, RangeError, SettingsError
+from segkit.image import Image
+from segkit.preprocess import PreprocessSettings, prepare
+
+
+def settings(**given: object) -> PreprocessSettings:
+    return PreprocessSettings.model_validate({"channels": 1, **given})
+
+
+def grey(values: object, dtype: type = np.uint8, **more: object) -> Image:
+    return Image(np.array(values, dtype)[None], **more)  # type: ignore[arg-type]
+
+
+def test_a_fixed_range_becomes_minus_one_to_one() -> None:
+    image = grey([[0, 51, 255]])
+    assert prepare(image, settings()).apply(image.pixels).tolist() == [[[-1.0, pytest.approx(-0.6), 1.0]]]
+
+
+def test_a_window_is_cut_off_at_its_ends() -> None:
+    image = grey([[-1000, -60, 40, 140, 3000]], np.int16)
+    rule = settings(intensity={"kind": "window", "level": 40, "width": 400})
+    assert prepare(image, rule).apply(image.pixels).tolist() == [[[-1.0, -0.5, 0.0, 0.5, 1.0]]]
+
+
+def test_a_zscore_has_mean_0_and_deviation_1() -> None:
+    image = Image(np.random.default_rng(0).normal(5000, 300, (2, 33, 47)).astype(np.float32))
+    rule = PreprocessSettings.model_validate({"channels": 2, "intensity": {"kind": "zscore", "percentiles": [0, 100]}})
+    picture = prepare(image, rule).apply(image.pixels)
+    torch.testing.assert_close(picture.mean(dim=(1, 2)), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(picture.std(dim=(1, 2), correction=0), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_a_volume_keeps_one_scale_for_all_slices() -> None:
+    volume = Image(np.stack([np.zeros((1, 8, 8)), np.full((1, 8, 8), 10.0)]).astype(np.float32))
+    preparation = prepare(volume, settings(intensity={"kind": "zscore"}))
+    assert [preparation.apply(pixels).mean().item() for pixels in volume.slices] == [-1.0, 1.0]
+
+
+def test_a_constant_picture_stays_finite() -> None:
+    image = grey(np.full((9, 9), 77))
+    assert not prepare(image, settings(intensity={"kind": "zscore"})).apply(image.pixels).any()
+
+
+def test_another_bit_depth_is_refused() -> None:
+    with pytest.raises(RangeError, match=r"pixels run from 0 to 40000 \(uint16\), the model takes 0 to 255"):
+        prepare(grey([[0, 40000]], np.uint16), settings())
+
+
+@pytest.mark.parametrize("shape", [(33, 47), (47, 33), (5, 63), (1, 9)])
+@pytest.mark.parametrize("resize", [{"kind": "native"}, {"kind": "long_side", "pixels": 32}, {"kind": "spacing", "mm": 0.7}])
+def test_undo_gives_back_the_size_that_apply_was_given(shape: tuple[int, int], resize: dict[str, object]) -> None:
+    image = Image(np.zeros((1, *shape), np.uint8), spacing_mm=(0.5, 0.5))
+    preparation = prepare(image, settings(resize=resize))
+    assert preparation.undo(preparation.apply(image.pixels)).shape == (1, *shape)
+
+
+def test_a_smooth_picture_survives_there_and_back() -> None:
+    ramp = np.tile(np.arange(64, dtype=np.float32) * 4, (64, 1))[None]
+    preparation = prepare(Image(ramp), settings(resize={"kind": "long_side", "pixels": 32}))
+    back = (preparation.undo(preparation.apply(ramp)) + 1) * 127.5
+    assert np.abs(back.numpy() - ramp)[..., 4:-4].max() < 1.0
+
+
+def test_the_long_side_is_as_long_as_asked() -> None:
+    assert prepare(Image(np.zeros((1, 512, 534), np.uint8)), settings(resize={"kind": "long_side", "pixels": 128})).target == (123, 128)
+
+
+def test_spacing_uses_millimetres_for_each_axis() -> None:
+    image = Image(np.zeros((1, 40, 40), np.uint8), spacing_mm=(0.5, 1.0))
+    assert prepare(image, settings(resize={"kind": "spacing", "mm": 0.5})).target == (40, 80)
+
+
+def test_spacing_that_the_file_does_not_say_is_refused() -> None:
+    with pytest.raises(SettingsError, match="the file says nothing of its spacing"):
+        prepare(grey([[1]]), settings(resize={"kind": "spacing", "mm": 1}))
+
+
+def test_a_truth_pixel_takes_the_class_that_covers_most_of_it() -> None:
+    truth = np.zeros((32, 32), np.uint8)
+    truth[:, :20] = 2
+    small = prepare(Image(np.zeros((1, 32, 32), np.uint8)), settings(resize={"kind": "long_side", "pixels": 16})).apply_to_truth(truth)
+    assert small[0].tolist() == [2] * 10 + [0] * 6
+
+
+def test_channels_are_converted_only_where_asked_for() -> None:
+    colour = Image(np.array([[[100]], [[200]], [[50]]], np.uint8))
+    with pytest.raises(ChannelsError, match=r"has 3 channels \(colour\), the model takes 1 channel \(grey\); allow it with --convert-channels"):
+        prepare(colour, settings())
+    luma = prepare(colour, settings(convert_channels=True, intensity={"kind": "fixed", "low": -1, "high": 1000})).apply(colour.pixels)
+    assert (luma.item() + 1) * 500.5 - 1 == pytest.approx(0.299 * 100 + 0.587 * 200 + 0.114 * 50, rel=1e-4)
+
+
+def test_a_grey_picture_is_repeated_for_a_colour_model() -> None:
+    picture = prepare(grey([[0, 255]]), settings(channels=3, convert_channels=True)).apply(np.array([[[0, 255]]], np.uint8))
+    assert picture.tolist() == [[[-1.0, 1.0]]] * 3
+
+
+def test_five_channels_can_not_be_converted() -> None:
+    with pytest.raises(ChannelsError, match="has 5 channels, the model takes 1 channel"):
+        prepare(Image(np.zeros((5, 4, 4), np.uint8)), settings(convert_channels=True))
