@@ -105,7 +105,7 @@ def load_model(model: str | Path) -> ModelFile:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118: not a dict
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: {_what_it_is(path)} ({error}); expected a model.safetensors of segkit train") from error
     if "segkit" not in metadata:

@@ -70,6 +70,7 @@ class TrainSettings(Settings):
     workers : processes that load patches; "auto" uses none where all pictures fit in `cache_mb`.
     worker_timeout : seconds after which a worker that delivers nothing is given up.
     start_from : weights to begin with (.safetensors, .pth, .pt), of the same network.
+    tensorboard : also write event files for TensorBoard (the extra [track]).
     """
 
     patch: tuple[int, int] = (256, 256)
@@ -94,6 +95,7 @@ class TrainSettings(Settings):
     worker_timeout: float = Field(default=300, gt=0)
     cache_mb: int = Field(default=2048, ge=0)
     start_from: Path | None = None
+    tensorboard: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> TrainSettings:
@@ -249,7 +251,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
         return super().compose_node(parent, index)
 
@@ -271,7 +273,7 @@ _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+
 def parse_yaml(text: str, name: str) -> Any:
     """Plain data from YAML text; a mistake becomes a SettingsError with its line."""
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506: a SafeLoader
+        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
         raise SettingsError(f"{name}:{line} {error.problem or error.context}") from error

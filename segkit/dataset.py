@@ -23,8 +23,7 @@ from segkit.augment import Augmenter
 from segkit.config import DataSettings, RunConfig, TrainSettings
 from segkit.errors import PairingError, SegkitError, SettingsError, TrainingError
 from segkit.image import Image
-from segkit.io import read_image, read_mask
-from segkit.io.manifest import Row, pair_folders, read_manifest
+from segkit.io import Row, pair_folders, read_image, read_manifest, read_mask
 from segkit.labels import IGNORE_INDEX, Labels, Mask
 from segkit.preprocess import PreprocessSettings, prepare
 
@@ -182,7 +181,7 @@ class CaseStore:
             self._kept.popitem(last=False)
 
 
-def take_inventory(store: CaseStore, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> Inventory:
+def take_inventory(store: CaseStore, progress: Callable[[Sequence[int]], Iterable[int]] = iter) -> Inventory:
     """Read every case once: a bad pair is found before training starts, not in its third hour.
 
     Raises

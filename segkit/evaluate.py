@@ -6,22 +6,23 @@ The way of a pair: match the names, read both files onto one grid, translate the
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from os.path import relpath
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from segkit.errors import PairingError, SettingsError, ShapeError
+from segkit.errors import PairingError, SettingsError, ShapeError, VanishedError
 from segkit.io import read_image, read_mask
 from segkit.io.atomic import write_csv, write_json
-from segkit.io.files import find_sources
-from segkit.io.manifest import Row, pair_folders, read_manifest
+from segkit.io.files import is_named_like_a_picture, is_passed_over, stem
+from segkit.io.manifest import Row, read_manifest
 from segkit.io.origin import ReadSettings
+from segkit.io.sniff import as_read_error
 from segkit.labels import IGNORE_INDEX, Labels, Mask
 from segkit.metrics import METRICS, CaseScore, ClassScore, Comparison, Evaluation, check_names, compare
 
@@ -64,7 +65,7 @@ def evaluate(
     truth : folder of mask files with the same names below it (endings may differ), or a manifest (CSV, TSV, JSON lines)
     labels : what the values in all masks mean; else as in run.json beside the predictions, else from the values of the truth
     split : rows of the manifest to score; None for all
-    images : folder of the pictures, which pairs names such as 01.jpg and 01_mask.png, and says the spacing; a manifest has its own
+    images : folder of the pictures, with the names of the truth: they say the spacing where masks can't; a manifest names its own
     spacing_mm : of files that hold none: (row, column), or (slice, row, column) for volumes; without it distances are in pixels
     mask_threshold : for two classes whose masks are not clean: above it a pixel counts as the larger value, in truth and prediction
     allow_missing : score what is there where predictions are missing, and say so in `Evaluation.warnings`
@@ -83,16 +84,19 @@ def evaluate(
     """
     check_names(metrics)
     folder = Path(predictions)
+    if folder.is_file():
+        raise SettingsError(f"{folder}: is a file; name the folder of the predictions")
     facts = _facts(folder)
     read = read or _read_settings(facts, folder)
     wanted = wanted_predictions(Path(truth), split, None if images is None else Path(images))
-    pairs, notes = match(folder, wanted, allow_missing=allow_missing)
+    found = match(folder, wanted, allow_missing=allow_missing)
+    notes = found.notes(whole=split is None)
     if labels is None:
         labels, derived = find_labels(facts, [one.truth for one in wanted], read)
-        notes = (*notes, *derived)
+        notes += derived
     if mask_threshold is not None:
         labels = replace(labels, threshold=mask_threshold)
-    masks = (read_pair(pair, labels, spacing_mm, read) for pair in progress(pairs))
+    masks = (read_pair(pair, labels, spacing_mm, read) for pair in progress(found.pairs))
     evaluation = evaluate_pairs(masks, metrics)
     return replace(evaluation, notes=(*notes, *_spacing_notes(evaluation, spacing_mm)))
 
@@ -114,7 +118,7 @@ def evaluate_pairs(pairs: Iterable[tuple[str, Mask, Mask]], metrics: Sequence[st
         names = names or truth.labels.names
         for mask in (prediction, truth):
             if mask.labels.names != names:
-                raise SettingsError(f"{name}: its classes are {', '.join(mask.labels.names)}, those of the first truth are {', '.join(names)}; score each set of classes alone")
+                raise SettingsError(f"{name}: its classes are {', '.join(mask.labels.names)}, the first truth's are {', '.join(names)}; score them apart")
         cases.append(score_case(name, prediction, truth, metrics))
     if names is None:
         raise PairingError("nothing to score: there is no pair of a prediction and a truth")
@@ -146,8 +150,6 @@ def read_pair(pair: Pair, labels: Labels, spacing_mm: tuple[float, ...] | None, 
     """
     grid = read_image(pair.image or pair.truth, read)
     prediction, truth = (read_mask(path, like=grid, settings=read) for path in (pair.prediction, pair.truth))
-    if prediction.shape != truth.shape:
-        raise ShapeError(f"prediction {pair.prediction} is {_by(prediction.shape)}, its truth {pair.truth} is {_by(truth.shape)}; masks are never resized: correct the pair")
     spacing_mm = spacing_mm if grid.spacing_mm is None else grid.spacing_mm
     return (
         pair.name,
@@ -180,29 +182,40 @@ def save(evaluation: Evaluation, folder: Path | str) -> tuple[Path, Path]:
 class Wanted:
     """A truth, and the names that its prediction may have below the folder of predictions, best first, without ending."""
 
-    keys: tuple[str, ...]
+    names: tuple[str, ...]
     truth: Path
     image: Path | None = None
 
 
-def wanted_predictions(truth: Path, split: str | None, images: Path | None) -> list[Wanted]:
-    """The truths to score, from a folder of masks, two folders, or a manifest.
+def wanted_predictions(truth: Path, split: str | None = None, images: Path | None = None) -> list[Wanted]:
+    """The truths to score: of a folder of masks, perhaps with one of pictures, or of a manifest.
 
     Raises
     ------
     SettingsError
-        No such split, or a split without a manifest.
+        No such split; a split without a manifest, or a folder of pictures with one.
     PairingError
-        There is no truth.
+        There is no truth, or one of them has no picture in `images`.
     """
-    if truth.is_dir() and split is not None:
-        raise SettingsError(f"split {split!r} goes with a manifest (CSV, TSV, JSON lines); {truth} is a folder")
-    if truth.is_dir() and images is None:
-        wanted = [Wanted((key,), path) for key, paths in _by_key(truth).items() for path in paths]
-    elif truth.is_dir() and images is not None:
-        wanted = [_of_row(row, images) for row in pair_folders(images, truth)]
-    else:
-        wanted = [_of_row(row, truth.parent) for row in _rows(truth, split)]
+    if not truth.exists():
+        raise VanishedError(f"{truth}: no such file or folder; expected a folder of masks or a manifest")
+    if truth.is_dir():
+        if split is not None:
+            raise SettingsError(f"split {split!r} goes with a manifest (CSV, TSV, JSON lines); {truth} is a folder")
+        return _wanted_of_folder(truth, images)
+    if images is not None:
+        raise SettingsError(f"{images}: a folder of pictures goes with a folder of masks; the manifest {truth} names its own")
+    return [_wanted_of_row(row, truth) for row in _rows(truth, split)]
+
+
+def _wanted_of_folder(truth: Path, images: Path | None) -> list[Wanted]:
+    pictures = {} if images is None else _files(images)
+    wanted = []
+    for name, paths in _files(truth).items():
+        shown = pictures.get(name, [])
+        if images is not None and len(shown) != 1:
+            raise PairingError(f"{images}: has {len(shown)} pictures {name} for the truth {paths[0]}; expected one, whatever its ending")
+        wanted += [Wanted((name,), path, shown[0] if shown else None) for path in paths]
     if not wanted:
         raise PairingError(f"{truth}: there is no truth to score against; expected mask files, or a manifest whose rows have masks")
     return wanted
@@ -218,73 +231,96 @@ def _rows(manifest: Path, split: str | None) -> list[Row]:
     return [row for row in rows if row.split == split]
 
 
-def _of_row(row: Row, folder: Path) -> Wanted:
+def _wanted_of_row(row: Row, manifest: Path) -> Wanted:
     """images/a/01.tif may have been predicted as images/a/01, a/01 or 01, as INPUT was its folder or one further up; or be named as its mask."""
     if row.mask is None:
-        raise PairingError(f"{row.image}: has no mask in the manifest; leave its row out, or choose the rows that have one with --split")
-    keys = [*_suffixes(_key(row.image, folder)), *_suffixes(_key(row.mask, folder))]
-    return Wanted(tuple(dict.fromkeys(keys)), row.mask, row.image)
+        raise PairingError(f"{manifest}: {row.image.name} has no mask; leave its row out, or choose the rows that have one with --split")
+    names = [*_tails(_name(row.image, manifest.parent)), *_tails(_name(row.mask, manifest.parent))]
+    return Wanted(tuple(dict.fromkeys(names)), row.mask, row.image)
 
 
-def _suffixes(key: str) -> list[str]:
+def _tails(name: str) -> list[str]:
     """a/b/c -> a/b/c, b/c, c."""
-    parts = key.split("/")
+    parts = name.split("/")
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
-def match(predictions: Path, wanted: Sequence[Wanted], *, allow_missing: bool = False) -> tuple[list[Pair], tuple[str, ...]]:
-    """The prediction of each truth, by its name, and a note where some are missing.
+@dataclass(frozen=True)
+class Match:
+    """Pairs, and the names of truths without a prediction and of predictions without a truth."""
+
+    pairs: tuple[Pair, ...]
+    missing: tuple[str, ...]
+    spare: tuple[str, ...]
+
+    def notes(self, *, whole: bool) -> list[str]:
+        """What has no counterpart; with `whole`, predictions too: in one split of a manifest many are not meant to have one."""
+        notes = []
+        if self.missing:
+            notes.append(f"{len(self.missing)} of {len(self.missing) + len(self.pairs)} truths have no prediction and were not scored: {_some(self.missing)}")
+        if self.spare and whole:
+            notes.append(f"{len(self.spare)} of {len(self.spare) + len(self.pairs)} predictions have no truth and were not scored: {_some(self.spare)}")
+        return notes
+
+
+def match(predictions: Path, wanted: Sequence[Wanted], *, allow_missing: bool = False) -> Match:
+    """The prediction of each truth, by its name.
 
     Raises
     ------
     PairingError
         A truth has no prediction, or several, or one that is another truth's too.
     """
-    files = _by_key(predictions)
-    pairs, missing = [], []
+    files = {name: paths for name, paths in _files(predictions).items() if name.split("/")[0] not in NOT_MASKS}
+    taken: dict[str, Pair] = {}
+    missing = []
     for one in wanted:
-        key = next((key for key in one.keys if key in files), None)
-        if key is None:
+        name = next((name for name in one.names if name in files), None)
+        if name is None:
             missing.append(one)
-        elif len(files[key]) > 1:
-            raise PairingError(f"{one.truth}: has {len(files[key])} predictions, {_some(path.name for path in files[key])}; leave one of them in {predictions}")
+        elif name in taken:
+            raise PairingError(f"{files[name][0]}: is by its name the prediction of two truths, {taken[name].truth} and {one.truth}; rename one")
+        elif len(files[name]) > 1:
+            raise PairingError(f"{one.truth}: has {len(files[name])} predictions, {_some(path.name for path in files[name])}; leave one in {predictions}")
         else:
-            pairs.append(Pair(one.keys[0], files[key][0], one.truth, one.image))
-    _check_claimed_once(pairs)
-    if missing and not (allow_missing and pairs):
+            taken[name] = Pair(one.names[0], files[name][0], one.truth, one.image)
+    if missing and not (allow_missing and taken):
         raise PairingError(_missing_text(predictions, missing, len(wanted), files))
-    notes = [f"{len(missing)} of {len(wanted)} truths have no prediction and were not scored: {_some(one.keys[0] for one in missing)}"] if missing else []
-    return pairs, tuple(notes)
-
-
-def _check_claimed_once(pairs: Iterable[Pair]) -> None:
-    claims: dict[Path, list[Path]] = defaultdict(list)
-    for pair in pairs:
-        claims[pair.prediction].append(pair.truth)
-    for prediction, truths in claims.items():
-        if len(truths) > 1:
-            raise PairingError(f"{prediction}: fits {len(truths)} truths by its name, {_some(map(str, truths))}; a prediction belongs to one")
+    return Match(tuple(taken.values()), tuple(one.names[0] for one in missing), tuple(name for name in files if name not in taken))
 
 
 def _missing_text(predictions: Path, missing: Sequence[Wanted], total: int, files: Collection[str]) -> str:
-    lacking = f"{predictions}: {len(missing)} of {total} truths have no prediction: {_some(one.keys[0] for one in missing)}"
+    lacking = f"{predictions}: {len(missing)} of {total} truths have no prediction: {_some(one.names[0] for one in missing)}"
     if len(missing) < total:
         return f"{lacking}; predict them, choose rows of a manifest with --split, or score the others with --allow-missing"
-    return f"{lacking}; looked for {_some(missing[0].keys)}, found {_some(files) or 'no mask files'}"
+    return f"{lacking}; looked for {_some(missing[0].names)}, found {_some(files) or 'no mask files'}"
 
 
-def _by_key(folder: Path) -> dict[str, list[Path]]:
-    """Name below the folder without ending -> files, of all pictures in it."""
-    keyed: dict[str, list[Path]] = defaultdict(list)
-    for path in _files(folder):
-        keyed[_key(path, folder)].append(path)
-    return dict(keyed)
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """Name -> files of that name, of all pictures in a folder and below.
+
+    Raises
+    ------
+    ReadError
+        The folder, or one below it, can't be listed.
+    """
+    named: dict[str, list[Path]] = defaultdict(list)
+    for parent, folders, names in os.walk(folder, onerror=_stop):
+        folders[:] = sorted(name for name in folders if not is_passed_over(name))
+        for path in sorted(Path(parent, name) for name in names if not is_passed_over(name)):
+            if is_named_like_a_picture(path):
+                named[_name(path, folder)].append(path)
+    return dict(named)
 
 
-def _key(path: Path, folder: Path) -> str:
-    """Below `folder` (or beside it: leading ``..`` are left out), without ending: images/01.nii.gz -> images/01."""
-    parts = [part for part in PurePath(relpath(path, folder)).parts if part != ".."]
-    return "/".join([*parts[:-1], _stem(parts[-1])])
+def _stop(error: OSError) -> None:
+    raise as_read_error(error, Path(error.filename)) from error
+
+
+def _name(path: Path, folder: Path) -> str:
+    """Below `folder` (where it lies beside it, ``..`` is left out), without ending: images/01.nii.gz -> images/01."""
+    parts = [part for part in PurePath(os.path.relpath(path, folder)).parts if part != ".."]
+    return "/".join([*parts[:-1], stem(PurePath(parts[-1]))])
 
 
 def _some(names: Iterable[str]) -> str:
@@ -308,7 +344,7 @@ def find_labels(facts: dict[str, Any], truths: Sequence[Path], read: ReadSetting
     values = _values(truths, read)
     if values not in ([0, 255], list(range(len(values)))) or len(values) < 2:
         shown = _some(f"{value:g}" for value in values)
-        raise SettingsError(f"{len(truths)} truth masks hold the values {shown}: say what they mean with --labels, for example --labels background=0,vessel=255")
+        raise SettingsError(f"{len(truths)} truth masks hold the values {shown}: say what they mean, as in --labels background=0,vessel=255")
     labels = Labels(("background", *(str(value) for value in values[1:])), tuple(values))
     return labels, (f"the labels are taken from the values in the truth: {', '.join(map(str, values))} (--labels names them)",)
 

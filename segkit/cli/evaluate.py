@@ -22,9 +22,9 @@ WIDTH = 120
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path))
 @click.argument("truth", type=click.Path(path_type=Path))
-@click.option("--labels", metavar="NAME=VALUE,...", help="What the values in the masks mean: nerve=1,vessel=2. Unless named, background=0; ignore=255 leaves pixels out.")
+@click.option("--labels", metavar="NAME=VALUE,...", help="What the values in the masks mean: nerve=1,vessel=2 (and background=0 unless named; ignore=255).")
 @click.option("--split", help="With a manifest as TRUTH: only the rows of this split.")
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of the pictures: says the spacing, and pairs names such as 01.jpg and 01_mask.png.")
+@click.option("--images", type=click.Path(path_type=Path), help="With a folder as TRUTH: folder of the pictures, which say the spacing.")
 @click.option("--spacing", metavar="MM,MM", help="Of files that hold none: row,column or slice,row,column. Without it distances are in pixels.")
 @click.option("--mask-threshold", type=float, help="For two classes whose masks are not clean: above it a pixel counts as the larger value.")
 @click.option("--pages", type=click.Choice(["error", "first", "all"]), help="What a file of several pages is: refused, its first page, a stack of slices.")
@@ -80,7 +80,7 @@ def _labels(text: str | None) -> Labels | None:
     for item in text.split(","):
         name, _, value = (part.strip() for part in item.partition("="))
         if not name or name in named or not (value.startswith("#") or value.isdecimal()):
-            raise SettingsError(f"--labels {text}: {item!r} is no NAME=VALUE with a name of its own and a whole number or a colour, as in nerve=1 or nerve=#ff0000")
+            raise SettingsError(f"--labels {text}: {item!r} is no NAME=VALUE as in nerve=1 or nerve=#ff0000, or its name stands there twice")
         named.add(name)
         values[name] = value if value.startswith("#") else int(value)
     ignore = values.pop("ignore", None)
@@ -123,8 +123,11 @@ def _print_table(evaluation: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(caption=f"{len(evaluation.cases)} cases; distances in {evaluation.unit}; empty masks: in no mean where both are empty, else overlap 0 and no distance")
-    for title in ("class", *evaluation.metrics, "both empty", "missed", "spurious"):
+    from segkit.metrics import METRICS
+
+    table = Table()
+    titles = [f"{name} {evaluation.unit}" if METRICS[name].unit == "distance" else name for name in evaluation.metrics]
+    for title in ("class", *titles, "both empty", "missed", "spurious"):
         table.add_column(title, justify="left" if title == "class" else "right")
     for name, summary in evaluation.classes.items():
         counts = (summary.left_out, summary.missed, summary.spurious)
@@ -132,6 +135,11 @@ def _print_table(evaluation: Evaluation) -> None:
     table.add_section()
     table.add_row("mean", *map(_number, evaluation.means.values()))
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    click.echo(f"{_count(evaluation)}. Both masks empty: in no mean; missed or spurious, one of them empty: overlap 0, no distance.")
+
+
+def _count(evaluation: Evaluation) -> str:
+    return "1 case" if len(evaluation.cases) == 1 else f"{len(evaluation.cases)} cases"
 
 
 def _number(value: float) -> str:

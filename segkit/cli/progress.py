@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from segkit.config import RunConfig
     from segkit.train import Report, Row
 
 Item = TypeVar("Item")
@@ -41,7 +40,7 @@ def watch(items: Sequence[Item], what: str, quiet: bool = False) -> Iterator[Ite
 class TrainingProgress:
     """A watcher of a training run."""
 
-    def __init__(self, run: RunConfig) -> None:
+    def __init__(self) -> None:
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._live = Progress(
             BarColumn(),
@@ -60,8 +59,8 @@ class TrainingProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._live.stop()
 
-    def scan(self, cases: Iterable[int]) -> Iterable[int]:
-        return watch(list(cases), "reading pairs")
+    def scan(self, cases: Sequence[int]) -> Iterable[int]:
+        return watch(cases, "reading pairs")
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False)
@@ -69,7 +68,7 @@ class TrainingProgress:
     def stepped(self, report: Report) -> None:
         self._rate = report.patches_per_second if math.isnan(self._rate) else 0.9 * self._rate + 0.1 * report.patches_per_second
         if self._console.is_terminal:
-            fields = {"step": report.step, "loss": report.loss, "dice": self._dice, "rate": self._rate, "left": clock(report.seconds_left)}
+            fields: dict[str, Any] = {"step": report.step, "loss": report.loss, "dice": self._dice, "rate": self._rate, "left": clock(report.seconds_left)}
             if self._task is None:
                 self._live.start()
                 self._task = self._live.add_task("train", total=1.0, **fields)

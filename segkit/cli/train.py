@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -43,10 +44,10 @@ def train(
     if quiet:
         outcome = run_training(run, folder, resume=resume, watcher=Silence())
     else:
-        with TrainingProgress(run) as progress:
+        with TrainingProgress() as progress:
             outcome = run_training(run, folder, resume=resume, watcher=progress)
     if outcome.signal is not None:
-        given = [part for part in click.get_os_args() if part != "--resume"]
+        given = [part for part in sys.argv[1:] if part != "--resume"]
         click.echo(f"stopped at step {outcome.steps}; go on with: segkit {shlex.join(given)} --resume", err=True)
         return 128 + outcome.signal
     if as_json:

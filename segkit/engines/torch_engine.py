@@ -22,7 +22,7 @@ class TorchEngine:
         self.precision = choose_precision(precision, self.device)
         self._dtype = DTYPES[self.precision]
         folded = fold_batch_norms(copy.deepcopy(network).float().eval())
-        self._network = folded.to(self.device, self._dtype, memory_format=torch.channels_last)
+        self._network = folded.to(self.device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def __call__(self, batch: Tensor) -> Tensor:

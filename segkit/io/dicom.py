@@ -41,7 +41,7 @@ logging.getLogger("pydicom").propagate = False  # it quotes the values of tags
 
 _PYDICOM_FAULTS = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RuntimeError, StopIteration),
-    *(EOFError, struct.error, zlib.error, pydicom.errors.InvalidDicomError),
+    *(EOFError, struct.error, zlib.error, pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException),
 )
 """What pydicom was seen to raise on damaged files; caught around its own calls only."""
 
@@ -50,6 +50,7 @@ _NOT_PICTURES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation object (SEG), which is a mask",
     "1.2.840.10008.5.1.4.1.1.77.1.6": "a whole-slide image in tiles; save the wanted region as TIFF",
 }
+_WITHOUT_IMAGES = ("RTPLAN", "RTSTRUCT", "RTRECORD", "SR", "PR", "KO", "DOC", "REG", "PLAN", "ECG", "AU", "HD")
 _LARGEST_INFLATED = 2**28  # bytes that a deflated data set may hold; pydicom itself knows no limit
 _GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -121,11 +122,12 @@ def read_series(paths: Sequence[Path], settings: ReadSettings) -> Image:
 
 
 def series_of(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """SeriesInstanceUID -> its files, in the order given; only headers are read.
+    """SeriesInstanceUID -> the files that are its slices, in the order given; only headers are read.
 
-    What is not DICOM, or DICOM without a picture (RTPLAN, DICOMDIR, ...), is left out. A file that is named .dcm or begins
-    as DICOM but can't be read belongs to no series that could be told: it stands alone under its own path, so that reading
-    it names the fault, and no slice is lost in silence.
+    Alone, under its own path, stands what is no slice among others: several frames in a file, or pictures without a place
+    in space (radiographs, ultrasound and photographs share a series, but make no volume). So does a file that is named
+    .dcm or begins as DICOM but can't be read: reading it names the fault, and no slice is lost in silence.
+    What is not DICOM, or DICOM without a picture (RTPLAN, DICOMDIR, ...), is left out.
     """
     series: dict[str, list[Path]] = {}
     for path in paths:
@@ -182,12 +184,14 @@ def _volume(pixels: Array, stack: _Stack, source: Path, notes: tuple[str, ...]) 
 
 def _header(path: Path, settings: ReadSettings) -> _Header:
     data = _data_set(path, stop_before_pixels=True)
-    kind, modality = str(_get(data, path, "SOPClassUID")), _get(data, path, "Modality")
-    if kind in _NOT_PICTURES:
-        raise UnsupportedError(f"{path}: is {_NOT_PICTURES[kind]}")
+    kind = _get(data, path, "SOPClassUID")
+    if str(kind) in _NOT_PICTURES:
+        raise UnsupportedError(f"{path}: is {_NOT_PICTURES[str(kind)]}")
     rows, columns = _whole(data, path, "Rows"), _whole(data, path, "Columns")
     if rows is None or columns is None:
-        raise UnsupportedError(f"{path}: is not an image ({modality or 'no modality'}); leave it out")
+        if _should_be_image(kind):
+            raise CorruptFileError(f"{path}: its header has no Rows and Columns, it is cut short or damaged; copy it anew from where it came")
+        raise UnsupportedError(f"{path}: is not an image ({_modality_name(data, path)}); leave it out")
     frames, samples = _whole(data, path, "NumberOfFrames") or 1, _whole(data, path, "SamplesPerPixel") or 1
     if min(rows, columns, frames) < 1:
         raise CorruptFileError(f"{path}: its header claims {frames} frames of {rows}x{columns} pixels; write it anew")
@@ -250,17 +254,32 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _series_key(path: Path) -> str | None:
+    keywords = ("SeriesInstanceUID", "ImagePositionPatient", "NumberOfFrames", "SOPClassUID", "Rows", "Columns")
     try:
-        data = _data_set(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SOPClassUID", "Rows", "Columns"])
-        uid, kind, rows, columns = (_get(data, path, keyword) for keyword in ("SeriesInstanceUID", "SOPClassUID", "Rows", "Columns"))
+        data = _data_set(path, stop_before_pixels=True, specific_tags=list(keywords))
+        series, position, frames, kind, rows, columns = (_get(data, path, keyword) for keyword in keywords)
     except (EmptyFileError, FormatError):
         return str(path) if named(path) is Format.DICOM else None
     except ReadError:
         return str(path)
-    return None if str(kind) in _NOT_PICTURES or rows is None or columns is None else str(uid or path)
+    if str(kind) in _NOT_PICTURES or (None in (rows, columns) and not _should_be_image(kind)):
+        return None
+    is_slice = series and position and frames in (None, 1)
+    return str(series) if is_slice else str(path)
 
 
 # ---- tags
+
+
+def _should_be_image(kind: Any) -> bool:
+    """What a SOPClassUID says; without one the header is damaged, and it may have been an image."""
+    return not isinstance(kind, UID) or "Image" in kind.name
+
+
+def _modality_name(data: pydicom.Dataset, path: Path) -> str:
+    """The modality, if it is one of those without images: in a damaged header anything could stand there."""
+    modality = str(_get(data, path, "Modality"))
+    return modality if modality in _WITHOUT_IMAGES else "of another kind"
 
 
 def _get(data: pydicom.Dataset, path: Path, keyword: str) -> Any:
@@ -309,7 +328,7 @@ def _pixels(path: Path, header: _Header) -> tuple[Array, tuple[str, ...]]:
     """All frames in the file's order, (frames, C, H, W), and what was done to them."""
     data = _data_set(path)
     if not any(keyword in data for keyword in _PIXEL_DATA):
-        raise UnsupportedError(f"{path}: is not an image: it has no pixel data ({_get(data, path, 'Modality') or 'no modality'}); leave it out")
+        raise UnsupportedError(f"{path}: is not an image: it has no pixel data ({_modality_name(data, path)}); leave it out")
     stored, kind = _decoded(data, path)
     stored = stored.reshape(header.frames, *header.shape, -1)
     if kind in ("MONOCHROME1", "MONOCHROME2"):
@@ -350,7 +369,7 @@ def _decoded(data: pydicom.Dataset, path: Path) -> tuple[Array, str]:
 
 def _transfer_syntax(data: pydicom.Dataset, path: Path) -> UID:
     syntax = _get(data.file_meta, path, "TransferSyntaxUID")
-    if not isinstance(syntax, UID):
+    if not (isinstance(syntax, UID) and syntax.is_valid):
         raise CorruptFileError(f"{path}: does not say how its pixels are stored (no TransferSyntaxUID); write it anew")
     return syntax
 

@@ -95,6 +95,11 @@ class _Opened:
             return int(getattr(self.picture, "n_frames", 1))
 
     @property
+    def is_deep(self) -> bool:
+        """A picture in 16-bit colours, which Pillow would cut to 8 bits: decoded by our own hand."""
+        return self.chunks is not None and self.chunks.header.is_deep
+
+    @property
     def grey_bits(self) -> int:
         """Bits of a grey value, less than 8 only where Pillow has scaled it up to 8."""
         return self.chunks.header.depth if self.chunks is not None and self.chunks.header.colour == 0 else 8
@@ -128,7 +133,8 @@ def _frames(opened: _Opened, settings: ReadSettings) -> Iterator[int]:
     for frame in range(count if settings.pages == "all" else 1):
         with _damage(opened.path):
             picture.seek(frame)
-            picture.load()
+            if not opened.is_deep:
+                picture.load()
         yield frame
 
 
@@ -144,8 +150,9 @@ def _seen(opened: _Opened) -> tuple[Array, Notes]:
     notes: Notes = ()
     if picture.mode == "CMYK":
         picture, notes = _converted(picture, "RGB", opened.path), ("CMYK colours converted to RGB",)
-    if picture.mode == "1" or opened.grey_bits < 8:
-        notes = (f"grey values of {1 if picture.mode == '1' else opened.grey_bits} bits scaled to 0..255",)
+    bits = 1 if picture.mode == "1" else opened.grey_bits
+    if bits < 8:
+        notes = (f"grey values of {bits} bit{'s' * (bits > 1)} scaled to 0..255",)
     pixels = _samples(picture, opened)
     if picture.mode == "1":
         pixels = pixels * np.uint8(255)
@@ -166,8 +173,8 @@ def _meant(opened: _Opened) -> Array:
 
 
 def _samples(picture: ImageFile, opened: _Opened) -> Array:
-    """(C, H, W) as Pillow decodes them; 16-bit colours, which it would cut to 8 bits, by our own hand."""
-    if opened.chunks is not None and opened.chunks.header.is_deep:
+    """(C, H, W) as stored."""
+    if opened.chunks is not None and opened.is_deep:
         if opened.num_frames > 1:
             raise UnsupportedError(f"{opened.path}: is an animation in 16-bit colours; save its frames as a 16-bit TIFF")
         return png.deep_pixels(opened.chunks, str(opened.path))

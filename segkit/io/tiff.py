@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import struct
 import zlib
@@ -34,6 +35,7 @@ MAX_PAGES = 100_000
 
 _DESCRIBED = ("shaped", "imagej", "ome", "lsm", "stk", "fluoview", "mmstack")  # kinds of TIFF that name their axes
 _ORIENTATION = 274
+_NUMBERS = ("samplesperpixel", "bitspersample", "photometric", "compression", "tilewidth", "tilelength", "tiledepth", "imagedepth", "rowsperstrip")
 _ALPHA = (1, 2)  # values of ExtraSamples: alpha that the colours are multiplied with, alpha that they are not
 _JPEG = (6, 7, 33007, 34892)
 _MM = {"nm": 1e-6, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "\\u00b5m": 1e-3, "micron": 1e-3, "microns": 1e-3, "mm": 1.0, "cm": 10.0, "inch": 25.4}
@@ -127,7 +129,9 @@ class _Wanted:
         for block in self.blocks:
             with _damage(self.path):
                 array = block.source.asarray()
-            yield block, _arranged(array, block.axes, self.path)
+            if array.shape != block.shape:
+                raise CorruptFileError(f"{self.path}: its pixels are of shape {array.shape}, its header says {block.shape}; copy it anew from where it came")
+            yield block, _arranged(array, block.axes)
 
     def joined(self, arrays: list[Array]) -> Array:
         """(P, C, S, H, W) of each block -> (P, C * S, H, W) of all; a single picture without P."""
@@ -177,31 +181,43 @@ def _blocks(tiff: tifffile.TiffFile) -> list[_Block]:
 
 def _chosen(blocks: list[_Block], settings: ReadSettings, path: Path) -> tuple[tuple[_Block, ...], bool]:
     """The blocks to read, and whether they are a stack; judged by the headers alone."""
+    if not blocks or not all(isinstance(size, int) and size > 0 for block in blocks for size in block.shape):
+        raise CorruptFileError(f"{path}: holds no page with a size, the TIFF is damaged; copy it anew from where it came")
     num_pages = sum(block.num_pages for block in blocks)
-    if num_pages == 0:
-        raise CorruptFileError(f"{path}: holds no page; copy it anew from where it came")
     if num_pages > 1 and settings.pages == "error":
         raise MultiPageError(f"{path}: holds {num_pages} pages where one is expected; choose --pages first, or --pages all for a stack of slices")
     wanted = [blocks[0].first()] if settings.pages == "first" else blocks
     check_samples(sum(math.prod(block.shape) for block in wanted), settings.max_pixels, str(path))
     for block in wanted:
         _check_readable(block, path)
+        _check_complete(block, path)
     return tuple(wanted), settings.pages == "all" and num_pages > 1
 
 
 def _check_readable(block: _Block, path: Path) -> None:
     page = block.page
+    if not all(isinstance(getattr(page, number), int) for number in _NUMBERS):
+        raise CorruptFileError(f"{path}: its header has lists where single numbers belong, the TIFF is damaged; copy it anew from where it came")
     if page.dtype is None:
         raise UnsupportedError(f"{path}: its samples are of {page.bitspersample} bits and sample format {page.sampleformat}; convert it to 8, 16 or 32 bits")
-    if isinstance(block.source, tifffile.TiffPageSeries) and any(part is None for part in block.source.pages):
-        raise UnsupportedError(f"{path}: is one file of an OME-TIFF spread over several; save the picture as a single file")
     if "X" not in block.axes or "Y" not in block.axes:
         raise UnsupportedError(f"{path}: its axes are {block.axes}; expected rows and columns (Y and X): save it as a plain TIFF")
     if is_lent(page.compression) and page.bitspersample < 8:
         raise CodecError(f"{path}: packs several pixels into a byte and compresses them by LZW, for which no decoder is here; pip install imagecodecs")
 
 
-def _arranged(array: Array, axes: str, path: Path) -> Array:
+def _check_complete(block: _Block, path: Path) -> None:
+    """What lies nowhere in the file would be read as zeros: a writer that was killed leaves such files."""
+    for page in block.source.pages if isinstance(block.source, tifffile.TiffPageSeries) else [block.source]:
+        if page is None:
+            raise CorruptFileError(f"{path}: describes pages that it does not hold; copy it anew from where it came")
+        strips = math.prod(block.page.chunked)
+        held = sum(1 for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False) if offset and size)
+        if held < strips:
+            raise CorruptFileError(f"{path}: holds {held} of {strips} strips or tiles of its pixels, it was cut short; copy it anew from where it came")
+
+
+def _arranged(array: Array, axes: str) -> Array:
     """Any order of axes -> (P, C, S, H, W)."""
     at = {axis: [index for index, name in enumerate(axes) if name == axis] for axis in "CSYX"}
     pages = [index for index, name in enumerate(axes) if name not in "CSYX"]
@@ -322,6 +338,7 @@ def _check_directories(file: BinaryIO, path: Path) -> None:
     order = "<" if head[:2] == b"II" else ">"
     is_big = head[2:4] in (b"+\0", b"\0+")
     start, count, entry, link = (8, "Q", 20, "Q") if is_big else (4, "H", 12, "L")
+    end = file.seek(0, os.SEEK_END)
     seen: set[int] = set()
     offset = _unpacked(order + link, head[start:], path)
     while offset:
@@ -330,9 +347,9 @@ def _check_directories(file: BinaryIO, path: Path) -> None:
         if len(seen) == MAX_PAGES:
             raise TooLargeError(f"{path}: holds more than {MAX_PAGES} pages; split the file")
         seen.add(offset)
-        file.seek(offset)
-        entries = _unpacked(order + count, file.read(struct.calcsize(count)), path)
-        file.seek(entries * entry, 1)
+        file.seek(min(offset, end))
+        entries = _unpacked(order + count, file.read(struct.calcsize("=" + count)), path)
+        file.seek(min(file.tell() + entries * entry, end))
         offset = _unpacked(order + link, file.read(struct.calcsize("=" + link)), path)
     file.seek(0)
 

@@ -55,8 +55,6 @@ class Comparison:
     @cached_property
     def distances(self) -> SurfaceDistances | None:
         """Between the two surfaces; None where a mask is empty and has none."""
-        if self.prediction_px == 0 or self.truth_px == 0:
-            return None
         spacing = (1.0,) * self.truth.ndim if self.spacing_mm is None else self.spacing_mm
         return surface_distances(self.prediction, self.truth, spacing)
 

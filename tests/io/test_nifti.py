@@ -33,6 +33,11 @@ OBLIQUE = nib.affines.from_matvec(TURN * [0.5, -2.0, 0.7], [-91.25, 17.3, 4.125]
 STRAIGHT = np.diag([1.0, 1.0, 3.0, 1.0])
 
 
+def load(path: Path) -> Any:
+    """As nibabel sees it."""
+    return nib.load(path)
+
+
 def numbered(shape: tuple[int, ...], dtype: Any = np.int16) -> np.ndarray[Any, Any]:
     return (np.arange(np.prod(shape)) % 251).reshape(shape).astype(dtype)
 
@@ -48,7 +53,7 @@ def save(path: Path, voxels: np.ndarray[Any, Any], affine: Any = STRAIGHT, kind:
 def edit(path: Path, **fields: Any) -> None:
     packed = path.name.endswith(".gz")
     data = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
-    kind = nib.Nifti1Header if data[:4] == b"\x5c\x01\0\0" else nib.Nifti2Header
+    kind: Any = nib.Nifti1Header if data[:4] == b"\x5c\x01\0\0" else nib.Nifti2Header
     header = kind(data[: kind.sizeof_hdr], check=False)
     for name, value in fields.items():
         header[name] = value
@@ -315,7 +320,7 @@ def test_a_mask_has_the_geometry_of_its_image_bit_by_bit(tmp_path: Path, name: s
     mask = (image.pixels[:, 0] % 3).astype(np.uint8)
     out = tmp_path / f"mask{image.origin.mask_suffix}"
     image.origin.write(mask, out)
-    before, after = nib.load(path), nib.load(out)
+    before, after = load(path), load(out)
     assert type(after) is kind
     assert image.origin.mask_suffix == name[1:]
     for field in GEOMETRY:
@@ -343,13 +348,13 @@ def test_to_file_undoes_from_file_for_any_shape(tmp_path: Path, shape: tuple[int
     further = np.stack([voxels, voxels + 1], axis=-1)
     np.testing.assert_array_equal(image.origin.to_file(image.origin.from_file(further)), further)
     image.origin.write(np.ones(image.shape, np.uint8), tmp_path / "mask.nii")
-    assert nib.load(tmp_path / "mask.nii").header["dim"].tolist() == [len(shape), *shape, *[1] * (7 - len(shape))]
+    assert load(tmp_path / "mask.nii").header["dim"].tolist() == [len(shape), *shape, *[1] * (7 - len(shape))]
 
 
 def test_large_label_values_are_written_as_uint16(tmp_path: Path) -> None:
     image = read(save(tmp_path / "a.nii", numbered((3, 4, 5))), SETTINGS)
     image.origin.write(np.full((5, 4, 3), 300, np.int64), tmp_path / "mask.nii.gz")
-    assert nib.load(tmp_path / "mask.nii.gz").get_data_dtype() == np.uint16
+    assert load(tmp_path / "mask.nii.gz").get_data_dtype() == np.uint16
     assert (read_values(tmp_path / "mask.nii.gz", image, SETTINGS) == 300).all()
 
 
@@ -370,10 +375,10 @@ def test_probabilities_are_the_fourth_dimension(tmp_path: Path, shape: tuple[int
     image = read(path, SETTINGS)
     probabilities = np.random.default_rng(0).random((*image.shape, 3), np.float32)
     image.origin.write(probabilities, tmp_path / "p.nii.gz")
-    written = nib.load(tmp_path / "p.nii.gz")
+    written = load(tmp_path / "p.nii.gz")
     assert written.shape == (*shape[:3], *[1] * (3 - len(shape)), 3)
     assert written.get_data_dtype() == np.float32
-    np.testing.assert_array_equal(written.affine, nib.load(path).affine)
+    np.testing.assert_array_equal(written.affine, load(path).affine)
     np.testing.assert_array_equal(image.origin.from_file(np.asarray(written.dataobj).reshape(*shape, 3)), probabilities)
 
 
@@ -493,7 +498,7 @@ def test_a_volume_of_one_slice_is_the_mask_of_a_picture(tmp_path: Path) -> None:
 def test_a_grid_from_an_affine_has_both_forms(tmp_path: Path) -> None:
     origin = NiftiOrigin.from_affine((33, 47, 5), OBLIQUE)
     origin.write(np.zeros((5, 47, 33), np.uint8), tmp_path / "m.nii")
-    image = nib.load(tmp_path / "m.nii")
+    image = load(tmp_path / "m.nii")
     np.testing.assert_allclose(image.get_sform(), OBLIQUE, atol=1e-5)
     np.testing.assert_allclose(image.get_qform(), OBLIQUE, atol=1e-4)
     assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (1, 1)

@@ -84,7 +84,10 @@ def test_no_file(tmp_path):
         sniff(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize(("error", "words", "kind"), [(PermissionError(errno.EACCES, "no"), "permission denied", DeniedError), (OSError(5, "disk"), "disk", ReadError)])
+@pytest.mark.parametrize(
+    ("error", "words", "kind"),
+    [(PermissionError(errno.EACCES, "no"), "permission denied", DeniedError), (OSError(errno.EIO, "disk"), "disk", ReadError)],
+)
 def test_what_the_system_refuses_is_named(tmp_path, monkeypatch, error, words, kind):
     path = write(tmp_path / "a.png", b"123")
 

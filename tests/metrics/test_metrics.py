@@ -159,6 +159,7 @@ def test_searching_a_tree_and_transforming_the_picture_agree(shape: tuple[int, .
     np.testing.assert_allclose(_nearest_by_tree(start, end, spacing), _nearest_by_transform(start, end, spacing), rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # MONAI's, about its own arguments
 @pytest.mark.parametrize(("shape", "spacing"), GRIDS)
 def test_all_metrics_agree_with_monai(shape: tuple[int, ...], spacing: tuple[float, ...]) -> None:
     import torch

@@ -1,0 +1,229 @@
+"""A training run from its settings to its folder."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from segkit.checkpoint import Card, save_model
+from segkit.config import RunConfig, TrainSettings
+from segkit.dataset import BatchLoader, Case, CaseStore, Inventory, PatchDataset, find_cases, load_pair, take_inventory
+from segkit.engines import choose_device, choose_precision, describe
+from segkit.engines.hardware import DTYPES
+from segkit.errors import SettingsError, TrainingError
+from segkit.evaluate import evaluate_pairs
+from segkit.io import write_json
+from segkit.labels import Mask
+from segkit.losses import build_loss
+from segkit.models import build_model
+from segkit.plot import overlay
+from segkit.predict import Model, segment
+from segkit.train.interrupt import Stop, listening
+from segkit.train.record import Outcome, Report, Row, Silence, Track, Watcher, ending, facts, save_png, write_log
+from segkit.train.schedule import progress, schedule
+from segkit.train.state import State, fresh_state, restore, save_state
+
+OVERLAYS = 4
+"""Validation pictures that are drawn."""
+
+MANY_EMPTY = 0.9
+"""With more than this share of the masks empty, the watcher is warned."""
+
+
+def train(run: RunConfig, folder: Path, *, resume: bool = False, watcher: Watcher | None = None) -> Outcome:
+    """Train one network, from files to ``folder/model.safetensors``.
+
+    Raises
+    ------
+    SettingsError
+        The settings don't fit the data; `folder` holds a run already and `resume` is off, or the other way round.
+    ReadError, PairingError, MaskValuesError, ShapeError, ChannelsError, RangeError
+        A pair can't be used; the message names it.
+    TrainingError
+        The loss is no longer finite, or loading fails.
+    """
+    watcher = watcher or Silence()
+    check_folder(folder, resume)
+    device = choose_device(run.train.device)
+    precision = choose_precision(run.train.precision, device)
+    training, validation = find_cases(run.data, run.train.seed)
+    watcher.note(f"{len(training)} pairs to train on, {len(validation)} to validate on; {describe(device)}, {precision}")
+    store = CaseStore(training, run)
+    inventory = take_inventory(store, watcher.scan)
+    if inventory.empty > MANY_EMPTY * len(training):
+        watcher.note(f"warning: {inventory.empty} of {len(training)} masks are empty; a network learns little from them")
+    state, loaded = fresh_state(run, device, precision)
+    for line in loaded:
+        watcher.note(line)
+    if resume:
+        restore(state, folder / "state.pt", run, inventory.fingerprint)
+    about = facts(run, inventory, training, validation, device, precision)
+    write_json(folder / "run.json", about)
+    loader = BatchLoader(PatchDataset(store, inventory, run), run.train, count_workers(run.train, inventory))
+    with closing(loader), closing(Track(folder, run.train.tensorboard)) as track, listening() as stop:
+        course = Course(run, folder, inventory, validation, device, precision, watcher, track)
+        reason = loop(state, course, loader.batches(state.step), stop)
+    outcome = Outcome(reason, state.best, state.step, state.seconds / 60, stop.signal if reason == "interrupted" else None)
+    write_json(folder / "run.json", {**about, **ending(outcome, state.history)})
+    return outcome
+
+
+@dataclass(frozen=True)
+class Course:
+    """What stays the same during a run."""
+
+    run: RunConfig
+    folder: Path
+    inventory: Inventory
+    validation: Sequence[Case]
+    device: torch.device
+    precision: str
+    watcher: Watcher
+    track: Track
+
+
+def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]], stop: Stop) -> str:
+    """Step until the budget is used up, patience ends, or somebody asks to stop; says which."""
+    settings = course.run.train
+    loss_function = build_loss(course.run.loss).to(course.device)
+    began = time.monotonic() - state.seconds
+    while (at := how_far(state, settings)) < 1:
+        started = time.monotonic()
+        rate = settings.learning_rate * schedule(at, settings)
+        loss = take_step(state, next(batches), loss_function, rate, course)
+        state.loss = loss if math.isnan(state.loss) else 0.95 * state.loss + 0.05 * loss
+        state.step += 1
+        state.seconds = time.monotonic() - began
+        at = how_far(state, settings)
+        course.watcher.stepped(_report(state, settings, at, time.monotonic() - started))
+        if at * settings.validations >= state.validations + 1:
+            validate(state, course, rate, at)
+            state.seconds = time.monotonic() - began
+            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
+            if settings.patience is not None and state.since_best >= settings.patience and at < 1:
+                return "stopped early"
+        if stop.signal is not None and at < 1:
+            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
+            return "interrupted"
+    return "finished"
+
+
+def how_far(state: State, settings: TrainSettings) -> float:
+    return progress(state.step, state.seconds, 1.1 * state.validation_seconds, settings)
+
+
+def take_step(state: State, batch: tuple[Tensor, Tensor], loss_function: nn.Module, rate: float, course: Course) -> float:
+    """One step on (B, C, h, w) patches and (B, h, w) classes; the loss before it.
+
+    Raises
+    ------
+    TrainingError
+        The loss is not finite.
+    """
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    patches, truth = (part.to(course.device, non_blocking=True) for part in batch)
+    state.network.train()
+    with torch.autocast(course.device.type, DTYPES[course.precision], enabled=course.precision != "fp32"):
+        logits = state.network(patches.contiguous(memory_format=torch.channels_last))
+    loss = loss_function(logits, truth)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainingError(f"the loss became {value} at step {state.step}: lower train.learning_rate (now {course.run.train.learning_rate:g}) or train.clip_norm, and start again in another folder")
+    state.optimizer.zero_grad(set_to_none=True)
+    state.scaler.scale(loss).backward()
+    state.scaler.unscale_(state.optimizer)
+    nn.utils.clip_grad_norm_(state.network.parameters(), course.run.train.clip_norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    average(state, course.run.train.ema)
+    return value
+
+
+@torch.no_grad()
+def average(state: State, decay: float) -> None:
+    """Move the running mean of the weights; a young mean forgets faster, so that it does not drag the start along."""
+    weight = 1 - min(decay, (1 + state.step) / (10 + state.step))
+    for key, value in state.network.state_dict().items():
+        if value.is_floating_point():
+            state.averaged[key].lerp_(value, weight)
+        else:
+            state.averaged[key].copy_(value)
+
+
+def validate(state: State, course: Course, rate: float, at: float) -> None:
+    """Predict the validation pictures with the averaged weights, score them, and keep the weights if they are the best."""
+    started = time.monotonic()
+    network = build_model(course.run.model)
+    network.load_state_dict(state.averaged)
+    model = Model(course.run, network, device=str(course.device), precision=course.precision)
+    drawn: dict[str, NDArray[np.uint8]] = {}
+    scores = evaluate_pairs(predictions(model, course, drawn), metrics=("dice",))
+    dice = {name: scores.classes[name].means["dice"] for name in model.labels.foreground}
+    row = Row(state.step, state.seconds / 60, rate, state.loss, dice)
+    state.history.append(row)
+    state.validations = max(state.validations + 1, math.floor(at * course.run.train.validations))
+    if row.mean_dice > state.best or not (course.folder / "model.safetensors").exists():
+        state.best, state.since_best = max(state.best, np.nan_to_num(row.mean_dice, nan=-math.inf)), 0
+        keep(state, course, dice, drawn)
+    else:
+        state.since_best += 1
+    write_log(course.folder, state.history)
+    course.track.row(row)
+    course.watcher.validated(row)
+    state.validation_seconds = time.monotonic() - started
+
+
+def predictions(model: Model, course: Course, drawn: dict[str, NDArray[np.uint8]]) -> Iterator[tuple[str, Mask, Mask]]:
+    """(name, prediction, truth) of each validation case; the first few are drawn on the way."""
+    for case in course.validation:
+        image, truth = load_pair(case, course.run.data, model.labels)
+        prediction = segment(image, model).mask
+        if len(drawn) < OVERLAYS:
+            drawn[case.name.split(".")[0]] = overlay(image, prediction.indices, truth.indices)
+        yield case.name, prediction, truth
+
+
+def keep(state: State, course: Course, dice: Mapping[str, float], drawn: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Write the averaged weights with their card, and the overlays of what they predicted."""
+    scores = {"validation": {name: value if math.isfinite(value) else None for name, value in dice.items()}}
+    about = course.run.description or "no description"
+    card = Card(f"{about}; {len(course.inventory.slices)} pictures or volumes", course.inventory.fingerprint, scores, state.step)
+    save_model(course.folder / "model.safetensors", course.run, state.averaged, card)
+    for name, picture in drawn.items():
+        save_png(course.folder / "validation" / f"{name}.png", picture)
+
+
+def count_workers(settings: TrainSettings, inventory: Inventory) -> int:
+    """None where all pictures stay in memory: cutting and augmenting a patch takes 2 ms then."""
+    if settings.workers != "auto":
+        return settings.workers
+    return 0 if inventory.nbytes <= settings.cache_mb * 2**20 else min(4, torch.get_num_threads())
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """SettingsError where a new run would overwrite another, or there is nothing to resume."""
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder}: is a file; -o takes a folder for the run")
+    has_state = (folder / "state.pt").exists()
+    if (has_state or (folder / "model.safetensors").exists()) and not resume:
+        raise SettingsError(f"{folder}: holds a run already; continue it with --resume, or choose another folder")
+    if resume and not has_state:
+        raise SettingsError(f"{folder}: holds nothing to resume (no state.pt); start without --resume")
+
+
+def _report(state: State, settings: TrainSettings, at: float, seconds: float) -> Report:
+    if settings.minutes is not None:
+        left = max(0.0, 60 * settings.minutes - state.seconds)
+    else:
+        left = (1 - at) * state.seconds / max(at, 1e-9)
+    return Report(state.step, at, state.loss, settings.batch_size / max(seconds, 1e-9), left)

@@ -1,0 +1,140 @@
+"""All that changes during a run, and how it outlives the process."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segkit.checkpoint import fit_weights, read_weights
+from segkit.config import RunConfig, TrainSettings
+from segkit.errors import SettingsError, WeightsError
+from segkit.io import atomic_path
+from segkit.models import build_model
+from segkit.train.record import Row
+
+NUMBERS = ("step", "seconds", "validation_seconds", "validations", "best", "since_best", "loss")
+
+FREE = ("minutes", "device", "precision", "workers", "worker_timeout", "cache_mb", "start_from", "tensorboard", "patience")
+"""Settings of `train` that may differ when a run is resumed: they say where and how long, not what."""
+
+
+@dataclass
+class State:
+    """Weights, their running mean, the optimizer, and how far the run is.
+
+    seconds : of training so far, validations included
+    validation_seconds : of the last validation
+    loss : running mean over the last twenty steps or so
+    best : highest mean validation Dice so far, and `since_best` validations ago
+    """
+
+    network: nn.Module
+    averaged: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    step: int = 0
+    seconds: float = 0.0
+    validation_seconds: float = 0.0
+    validations: int = 0
+    best: float = -math.inf
+    since_best: int = 0
+    loss: float = math.nan
+    history: list[Row] = field(default_factory=list)
+
+
+def fresh_state(run: RunConfig, device: torch.device, precision: str) -> tuple[State, Sequence[str]]:
+    """Initialised weights, or those of `train.start_from`, and what was done to load them.
+
+    Raises
+    ------
+    VanishedError, WeightsError
+        `start_from` is not there, or does not fit.
+    """
+    torch.manual_seed(run.train.seed)
+    network = build_model(run.model)
+    report: list[str] = []
+    if run.train.start_from is not None:
+        weights, unwrapped = read_weights(run.train.start_from)
+        fit_weights(network, weights, str(run.train.start_from))
+        report = [f"{run.train.start_from}: all {len(weights)} tensors loaded", *unwrapped]
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = {key: value.detach().clone() for key, value in network.state_dict().items()}
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    return State(network, averaged, make_optimizer(network, run.train), scaler), report
+
+
+def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW, or SGD with Nesterov momentum; biases and batch norms are not decayed."""
+    parameters = list(network.parameters())
+    groups = [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
+
+
+def save_state(state: State, path: Path, run: RunConfig, fingerprint: str) -> None:
+    """Tensors and plain values only, so that reading them executes nothing."""
+    content = {
+        "network": state.network.state_dict(),
+        "averaged": state.averaged,
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "random": torch.get_rng_state(),
+        "numbers": {name: getattr(state, name) for name in NUMBERS},
+        "history": [asdict(row) for row in state.history],
+        "settings": identity(run),
+        "fingerprint": fingerprint,
+    }
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def restore(state: State, path: Path, run: RunConfig, fingerprint: str) -> None:
+    """Put a saved state back.
+
+    Raises
+    ------
+    WeightsError
+        The file is damaged.
+    SettingsError
+        It was saved by a run with other settings or other data.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        settings, seen = content["settings"], content["fingerprint"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: is not the state of a run, or is damaged ({error}); start again without --resume, in another folder") from error
+    changed = sorted(key for key, value in identity(run).items() if settings.get(key) != value)
+    if changed:
+        raise SettingsError(f"{path.parent}: its run had other settings for {', '.join(changed)}; resume with the same ones, or start in another folder")
+    if seen != fingerprint:
+        raise SettingsError(f"{path.parent}: its run saw other training data than there is now; resume with the same, or start in another folder")
+    _put_back(state, content)
+
+
+def _put_back(state: State, content: dict[str, Any]) -> None:
+    state.network.load_state_dict(content["network"])
+    for key, value in content["averaged"].items():
+        state.averaged[key].copy_(value)
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.scaler.load_state_dict(content["scaler"])
+    torch.set_rng_state(content["random"])
+    for name, value in content["numbers"].items():
+        setattr(state, name, value)
+    state.history = [Row(**row) for row in content["history"]]
+
+
+def identity(run: RunConfig) -> dict[str, Any]:
+    """The settings that make a run what it is, flat: ``{"train.batch_size": 8, ...}``."""
+    rooms = run.model_dump(mode="json", exclude={"predict": True, "description": True, "data": {"manifest", "images", "masks"}, "train": set(FREE)})
+    return {f"{room}.{key}": value for room, settings in rooms.items() for key, value in settings.items()}

@@ -1,0 +1,169 @@
+"""Model files: there and back, and nothing executed on the way."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from segkit.checkpoint import BUILT_IN, Card, fit_weights, load_model, read_weights, save_model
+from segkit.config import RunConfig
+from segkit.errors import VanishedError, WeightsError
+from segkit.models import build_model
+
+RUN = RunConfig.model_validate({"model": {"feature_scale": 32}, "data": {"manifest": "/home/somebody/patients.csv", "labels": {"background": 0, "vessel": 255}}})
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_model(path, RUN, build_model(RUN.model).state_dict(), Card("phantoms", "abc", {"validation": {"vessel": 0.5}}, 7, "any use"))
+    return path
+
+
+class Evil:
+    """A pickle that would run a command."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, ("raise SystemExit('executed')",))
+
+
+def test_a_model_file_holds_all_that_went_in(model: Path) -> None:
+    file = load_model(model)
+    assert file.run.model == RUN.model
+    assert file.run.data.labels == RUN.data.labels
+    assert file.card == Card("phantoms", "abc", {"validation": {"vessel": 0.5}}, 7, "any use")
+    fit_weights(build_model(file.run.model), file.weights, "model")
+
+
+def test_a_model_file_does_not_tell_where_the_data_lay(model: Path) -> None:
+    assert b"somebody" not in model.read_bytes()
+
+
+def test_a_run_folder_stands_for_its_model(model: Path) -> None:
+    assert load_model(model.parent).card.steps == 7
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_model_has_a_card_and_is_small(name: str) -> None:
+    file = load_model(name)
+    fit_weights(build_model(file.run.model), file.weights, name)
+    assert "research" in file.card.licence.lower()
+    assert file.card.trained_on
+    assert file.card.scores["test"]
+    assert BUILT_IN[name].stat().st_size <= 8e6
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(VanishedError, match="no such model file.*fundus-vessels"):
+        load_model("fundus-vesels")
+
+
+def test_a_cut_off_model_file_is_refused(model: Path) -> None:
+    model.write_bytes(model.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="is not a safetensors file, or is damaged"):
+        load_model(model)
+
+
+def test_an_empty_model_file_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").touch()
+    with pytest.raises(WeightsError, match="is empty"):
+        load_model(tmp_path / "m.safetensors")
+
+
+def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save({"state_dict": Evil()}, path)
+    with pytest.raises(WeightsError, match="needs code to be executed to be read, so it was not"):
+        read_weights(path)
+    with pytest.raises(WeightsError, match="is a PyTorch file"):
+        load_model(path)
+    path.write_bytes(pickle.dumps(Evil(), protocol=2))
+    with pytest.raises(WeightsError):
+        read_weights(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    weights = build_model(RUN.model).state_dict()
+    weights["head.bias"][0] = float("nan")
+    save_model(tmp_path / "m.safetensors", RUN, weights, Card())
+    with pytest.raises(WeightsError, match=r"1 tensors hold NaN or infinity, first head\.bias"):
+        load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "without segkit's card"),
+        ("not json", "its card can't be read"),
+        (json.dumps({"format": 99, "run": {}, "card": {}}), "was written in format 99"),
+        (json.dumps({"format": 1, "run": {"model": {"colour": 3}}, "card": {}}), "does not fit this segkit.*colour is not a setting"),
+        (json.dumps({"format": 1, "run": {}, "card": {"age": 3}}), "does not fit this segkit"),
+    ],
+)
+def test_a_card_that_can_not_be_read_is_refused(tmp_path: Path, metadata: str | None, message: str) -> None:
+    path = tmp_path / "m.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path, None if metadata is None else {"segkit": metadata})
+    with pytest.raises(WeightsError, match=message):
+        load_model(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_bare_weights_come_back(tmp_path: Path, suffix: str) -> None:
+    weights, path = {"a": torch.arange(3.0)}, tmp_path / f"w{suffix}"
+    torch.save(weights, path) if suffix == ".pth" else safetensors.torch.save_file(weights, path)
+    read, report = read_weights(path)
+    assert torch.equal(read["a"], weights["a"])
+    assert report == []
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net"])
+def test_wrapped_weights_are_unwrapped_and_it_is_told(tmp_path: Path, wrapper: str) -> None:
+    torch.save({"epoch": 3, wrapper: {"module.a": torch.zeros(1), "module.b": torch.ones(1)}}, tmp_path / "w.pth.tar")
+    weights, report = read_weights(tmp_path / "w.pth.tar")
+    assert list(weights) == ["a", "b"]
+    assert report == [f"took the weights under {wrapper!r}", "took 'module.' off every key"]
+
+
+def test_a_prefix_stays_where_only_some_keys_have_it(tmp_path: Path) -> None:
+    torch.save({"module.a": torch.zeros(1), "b": torch.ones(1)}, tmp_path / "w.pth")
+    assert list(read_weights(tmp_path / "w.pth")[0]) == ["module.a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"epoch": 3, "a": torch.zeros(1)}, "holds no state dict: epoch is not weights"), ({}, "holds no state dict: nothing"), ([1, 2], "holds a list")],
+)
+def test_a_file_without_weights_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=message):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_a_truncated_torch_file_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1000)}, tmp_path / "w.pth")
+    (tmp_path / "w.pth").write_bytes((tmp_path / "w.pth").read_bytes()[:700])
+    with pytest.raises(WeightsError, match="is a PyTorch file, or the cut-off start of one"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_weights_that_are_not_there_are_told_so(tmp_path: Path) -> None:
+    with pytest.raises(VanishedError, match="no such weights file"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_weights_of_another_network_get_an_exact_difference() -> None:
+    network = build_model("unet", feature_scale=32, num_classes=2)
+    weights = build_model("unet", feature_scale=32, num_classes=3).state_dict()
+    del weights["decoder.0.up.conv.bias"]
+    weights["extra"] = torch.zeros(1)
+    with pytest.raises(WeightsError) as caught:
+        fit_weights(network, weights, "w.pth")
+    assert "2 of another shape: head.weight has (3, 2, 1, 1), wants (2, 2, 1, 1), head.bias has (3,), wants (2,)" in str(caught.value)
+    assert "1 missing: decoder.0.up.conv.bias" in str(caught.value)
+    assert "1 left over: extra" in str(caught.value)

@@ -1,0 +1,114 @@
+"""Settings: read strictly, wrong ones named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segkit.config import RunConfig, load_run, parse_yaml, validate_run
+from segkit.errors import SettingsError, VanishedError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configs_that_come_along_are_right_and_find_their_data(path: Path) -> None:
+    run = load_run(path)
+    assert run.model.num_classes == len(run.data.labels)
+    assert run.data.manifest is not None
+    assert run.data.manifest.is_file()
+
+
+def test_a_run_comes_back_from_what_is_saved_of_it() -> None:
+    run = load_run(CONFIGS[0])
+    assert validate_run(run.model_dump(mode="json"), "card") == run
+
+
+def test_channels_and_classes_follow_from_the_data(tmp_path: Path) -> None:
+    run = load_run(write(tmp_path, "data: {labels: {background: 0, a: 1, b: 2}}\npreprocess: {channels: 5}"))
+    assert (run.model.num_classes, run.model.in_channels) == (3, 5)
+
+
+def test_an_override_replaces_one_setting(tmp_path: Path) -> None:
+    path = write(tmp_path, "train: {learning_rate: 1e-3, batch_size: 4}")
+    run = load_run(path, ["train.learning_rate=3e-4", "data.labels={background: 255, cell: 0}", "predict.tiles.overlap=0.5"])
+    assert (run.train.learning_rate, run.train.batch_size, run.predict.tiles.overlap) == (3e-4, 4, 0.5)
+    assert run.data.labels == {"background": 255, "cell": 0}
+
+
+def test_paths_in_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {manifest: pairs/manifest.csv}")
+    assert load_run(path).data.manifest == tmp_path / "pairs/manifest.csv"
+    assert load_run(path, ["data.manifest=here.csv"]).data.manifest == Path("here.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {encoder_chanels: 3}", r"run\.model\.encoder_chanels is not a setting of UNetSettings; "),
+        ("model: {feature_scal: 3}", r"did you mean feature_scale\?"),
+        ("train: {lerning_rate: 1}", r"run\.train\.lerning_rate is not a setting of TrainSettings; did you mean learning_rate\?"),
+        ("preprocess: {intensity: {kind: fixed, hihg: 3}}", r"hihg is not a setting of FixedRange; did you mean high\?"),
+        ("trian: {}", r"run\.trian is not a setting of RunConfig; did you mean train\?"),
+        ("train: {learning_rate: 10}", r"run\.train\.learning_rate: Input should be less than or equal to 1, found 10"),
+        ("train: {learning_rate: -1, batch_size: 0}", r"\(and 1 more\)"),
+        ("train: {patch: [8, 64]}", "the smallest is 16x16"),
+        ("train: {workers: -1}", "workers is -1"),
+        ("model: {num_classes: 7}", "model.num_classes is 7, but data.labels says 2; leave model.num_classes out"),
+        ("preprocess: {resize: {kind: long}}", "does not match any of the expected tags"),
+        ("data: {labels: {background: 0, a: 0}}", "each name and each value may stand once"),
+        ("a: 1\na: 2", "line 2: the key 'a' stands twice"),
+        ("train:\n\tpatch: 3", r"line 2: found character '\\t'"),
+        ("a: &x [1]\nb: *x", r"line 2: aliases \(\*name\) are not allowed"),
+        ("? [a]\n: b", r"can't be a key"),
+        ("- 1\n- 2", "holds a list; expected settings"),
+        ("data: 3", r"run\.data: Input should be"),
+        ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
+    ],
+)
+def test_a_mistake_becomes_one_line_with_the_file_and_the_repair(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_run(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["train.learning_rate", "=3", "train..x=3"])
+def test_an_override_without_a_value_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(SettingsError, match=r"expected a\.b=value"):
+        load_run(write(tmp_path, ""), [override])
+
+
+def test_an_override_below_a_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="description is a value, not a group"):
+        load_run(write(tmp_path, "description: x"), ["description.y=3"])
+
+
+def test_no_file_is_told_apart_from_a_wrong_one(tmp_path: Path) -> None:
+    with pytest.raises(VanishedError, match="no such file; segkit train takes a YAML file"):
+        load_run(tmp_path / "none.yaml")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="can't be read as text"):
+        load_run(tmp_path / "bytes.yaml")
+
+
+def test_numbers_mean_what_yaml_1_2_says() -> None:
+    assert parse_yaml("[1e-3, 1E5, -2.5e3, 1.5]", "text") == [0.001, 100000.0, -2500.0, 1.5]
+
+
+def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(b"\xef\xbb\xbftrain:\r\n  batch_size: 3\r\n")
+    assert load_run(path).train.batch_size == 3
+
+
+def test_a_default_run_is_valid() -> None:
+    assert RunConfig().model.num_classes == 2
