@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segkit.evaluate import evaluate
+    from segkit.evaluation import evaluate
     from segkit.image import Image
     from segkit.io import read_image, read_mask
     from segkit.labels import Labels, Mask
@@ -25,7 +25,7 @@ _HOMES = {
     "Image": "segkit.image",
     "Labels": "segkit.labels",
     "Mask": "segkit.labels",
-    "evaluate": "segkit.evaluate",
+    "evaluate": "segkit.evaluation",
     "load": "segkit.predict",
     "read_image": "segkit.io",
     "read_mask": "segkit.io",

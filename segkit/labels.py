@@ -33,7 +33,7 @@ class Labels:
     values : K distinct non-negative integers, the values in the masks; a colour is 0xRRGGBB
     ignore : value in the masks of pixels that count neither in training nor in scores, or None
     colour : the values are colours, masks are RGB
-    threshold : for two classes whose masks are not clean (JPEG, antialiased): above it the pixel counts as the larger of the two values
+    threshold : for two classes whose masks are not clean (JPEG, antialiased): above it a pixel counts as the larger value
     """
 
     names: tuple[str, ...]
@@ -44,7 +44,9 @@ class Labels:
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= MAX_CLASSES or len(self.names) != len(self.values):
-            raise SettingsError(f"labels: {len(self.names)} names and {len(self.values)} values; expected the same number, 2 to {MAX_CLASSES}, background first")
+            raise SettingsError(
+                f"labels: {len(self.names)} names and {len(self.values)} values; expected the same number, 2 to {MAX_CLASSES}, background first"
+            )
         taken = [*self.values, *([] if self.ignore is None else [self.ignore])]
         if len(set(self.names)) != len(self.names) or len(set(taken)) != len(taken):
             raise SettingsError(f"labels: {self.mapping} with ignore={self.ignore}: each name and each value may stand once")
@@ -115,8 +117,9 @@ class Labels:
     def _advice(self, raw: Array) -> str:
         if self.num_classes == 2 and not self.colour and len(np.unique(raw)) > 3:
             low, high = sorted(self.values)
-            return f"if the mask is antialiased or was a JPEG, set the mask threshold (data.mask_threshold={(low + high) // 2}), else name every value under data.labels"
-        return "name every value under data.labels (or give it as data.ignore)"
+            middle = (low + high) // 2
+            return f"if the mask is antialiased or was a JPEG, set a mask threshold (data.mask_threshold={middle} or --mask-threshold), else name every value"
+        return "name every value (data.labels or --labels), or have it ignored (data.ignore)"
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ import pytest
 FLOORS = """
     __main__
     cli
-    train finetune check
-    folder evaluate
+    train
+    folder evaluation
     predict
     dataset checkpoint
     config

@@ -40,8 +40,8 @@ def evaluate(predictions: Path, truth: Path, out: Path | None, no_save: bool, as
     run.json beside the predictions says, unless --labels is given.
     """
     from segkit.cli.progress import watch
-    from segkit.evaluate import evaluate as score
-    from segkit.evaluate import save
+    from segkit.evaluation import evaluate as score
+    from segkit.evaluation import save
 
     evaluation = score(
         predictions,

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from segkit.errors import CodecError, CorruptFileError, MultiPageError, SegkitError, TooLargeError, UnsupportedError
 from segkit.image import Image
-from segkit.io.lzw import is_lent, lend_lzw
 from segkit.io.origin import ReadSettings
 from segkit.io.pixels import Notes, check_samples, finite, label_values, narrow, without_alpha, without_opaque_alpha
 from segkit.io.raster_origin import RasterOrigin, known_orientation, upright
 from segkit.io.sniff import open_file
+from segkit.io.tiff_codecs import is_lent_lzw, lend_codecs
 
 Array = NDArray[Any]
 
@@ -161,7 +161,7 @@ class _Wanted:
 
 @contextmanager
 def _opened(path: Path, settings: ReadSettings) -> Iterator[_Wanted]:
-    lend_lzw()
+    lend_codecs()
     with open_file(path) as file:
         _check_directories(file, path)
         with _damage(path):
@@ -202,7 +202,7 @@ def _check_readable(block: _Block, path: Path) -> None:
         raise UnsupportedError(f"{path}: its samples are of {page.bitspersample} bits and sample format {page.sampleformat}; convert it to 8, 16 or 32 bits")
     if "X" not in block.axes or "Y" not in block.axes:
         raise UnsupportedError(f"{path}: its axes are {block.axes}; expected rows and columns (Y and X): save it as a plain TIFF")
-    if is_lent(page.compression) and page.bitspersample < 8:
+    if is_lent_lzw(page.compression) and page.bitspersample < 8:
         raise CodecError(f"{path}: packs several pixels into a byte and compresses them by LZW, for which no decoder is here; pip install imagecodecs")
 
 
@@ -211,8 +211,10 @@ def _check_complete(block: _Block, path: Path) -> None:
     for page in block.source.pages if isinstance(block.source, tifffile.TiffPageSeries) else [block.source]:
         if page is None:
             raise CorruptFileError(f"{path}: describes pages that it does not hold; copy it anew from where it came")
-        strips = math.prod(block.page.chunked)
-        held = sum(1 for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False) if offset and size)
+        with _damage(path):
+            strips = math.prod(block.page.chunked)
+        end = page.parent.filehandle.size
+        held = sum(1 for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False) if 0 < offset < end and 0 < size <= end)
         if held < strips:
             raise CorruptFileError(f"{path}: holds {held} of {strips} strips or tiles of its pixels, it was cut short; copy it anew from where it came")
 
@@ -319,8 +321,10 @@ def _imagej_size(metadata: dict[str, Any], page: tifffile.TiffPage) -> tuple[flo
     unit = _MM.get(str(metadata.get("unit", "")), math.nan)
 
     def size_mm(tag: str) -> float:
-        pixels, units = page.tags.valueof(tag, default=(0, 1))
-        return units / pixels * unit if pixels else math.nan
+        match page.tags.valueof(tag):
+            case (int(pixels), int(units)) if pixels:
+                return units / pixels * unit
+        return math.nan
 
     return _number(metadata.get("spacing")) * unit, size_mm("YResolution"), size_mm("XResolution")
 

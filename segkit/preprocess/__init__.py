@@ -22,7 +22,8 @@ class PreprocessSettings(BaseModel):
     """How pictures are made ready; stored in the model, so that prediction does what training did.
 
     channels : channels that the model sees (the network's in_channels).
-    convert_channels : a colour picture becomes grey by `LUMA` for a model of one channel, a grey one is repeated for a model of three; otherwise both are refused.
+    convert_channels : a colour picture becomes grey by `LUMA` for a model of one channel, a grey one is repeated for a model of three;
+        without it both are refused.
     intensity : "fixed", "window" or "zscore".
     resize : "native", "long_side" or "spacing".
     """

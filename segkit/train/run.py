@@ -20,7 +20,7 @@ from segkit.dataset import BatchLoader, Case, CaseStore, Inventory, PatchDataset
 from segkit.engines import choose_device, choose_precision, describe
 from segkit.engines.hardware import DTYPES
 from segkit.errors import SettingsError, TrainingError
-from segkit.evaluate import evaluate_pairs
+from segkit.evaluation import evaluate_pairs
 from segkit.io import write_json
 from segkit.labels import Mask
 from segkit.losses import build_loss

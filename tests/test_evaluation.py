@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from segkit.cli.evaluate import evaluate as command
 from segkit.errors import MaskValuesError, PairingError, SettingsError, ShapeError, VanishedError
-from segkit.evaluate import evaluate, evaluate_pairs, save
+from segkit.evaluation import evaluate, evaluate_pairs, save
 from segkit.labels import Labels, Mask
 
 VESSELS = Labels(("background", "vessel"), (0, 255))
