@@ -6,6 +6,7 @@ Nothing here was ever a patient: each set is a phantom, painted from the outside
 
     vessels/   fundus photograph   colour PNG      masks 0 and 255
     nerve/     ultrasound          grey PNG        palette masks 0, 1, 2
+    cells/     electron microscopy grey PNG        masks 0 (membrane) and 255 (inside a cell)
     brain/     MRI                 NIfTI volumes   masks 0, 1, 2
     dicom/     MRI                 one slice, and a series whose names are out of order; no masks
 
@@ -36,9 +37,10 @@ Labels = NDArray[np.uint8]
 
 
 def make_all(folder: Path) -> None:
-    """Write the four sets below `folder`."""
+    """Write the five sets below `folder`."""
     make_vessels(folder / "vessels")
     make_nerve(folder / "nerve")
+    make_cells(folder / "cells")
     make_brain(folder / "brain")
     make_dicom(folder / "dicom")
 
@@ -229,6 +231,108 @@ def speckle(rng: Generator, size: tuple[int, int]) -> Field:
     waves = [gaussian(rng.normal(0, 1, size), (0.7, 1.3)) for _ in range(2)]
     amplitude = np.hypot(*waves)
     return np.asarray(amplitude / amplitude.mean())
+
+
+# Electron microscopy: tissue of three animals, two sections each. -------------------------------------------------
+
+CELLS_SIZES = [(152, 168), (149, 171), (157, 163), (151, 165), (153, 169), (147, 167)]
+MEMBRANE, INSIDE = 0, 255
+MEMBRANE_GREY = 0.30  # of membranes, and of all that lies in a cell and could be taken for one
+
+
+def make_cells(folder: Path) -> None:
+    rows = []
+    for index, size in enumerate(CELLS_SIZES):
+        picture, mask = paint_section(np.random.default_rng([5, index]), size)
+        name = f"section_{index + 1:02d}.png"
+        save_png(folder / "images" / name, Image.fromarray(picture))
+        save_png(folder / "masks" / name, Image.fromarray(mask))
+        rows.append((f"images/{name}", f"masks/{name}", "train" if index < 4 else "test", f"animal{index // 2 + 1}"))
+    save_manifest(folder, rows)
+
+
+def paint_section(rng: Generator, size: tuple[int, int]) -> tuple[Labels, Labels]:
+    """(H, W) uint8 picture and (H, W) mask of `MEMBRANE` and `INSIDE`: the cells, what lies in them, their membranes, the stain, the focus, the noise."""
+    cell, depth = divide_into_cells(rng, size)
+    half_width = 1.25 + 0.2 * smooth_noise(rng, size, 8).clip(-1, 1)
+    brightness = rng.normal(0.66, 0.05, cell.max() + 1)
+    picture = gaussian(brightness[cell], 1.0) + 0.05 * smooth_noise(rng, size, 0.7) + 0.035 * smooth_noise(rng, size, 2.5)
+    picture = paint_organelles(rng, picture, depth)
+    picture = paint_vesicles(rng, picture, depth)
+
+    cut = 0.8 + 0.2 * smooth_noise(rng, size, 10).clip(-1, 1)  # faint where the knife met the membrane at an angle
+    membrane = (half_width + 0.5 - depth).clip(0, 1) * cut
+    picture = picture * (1 - membrane) + MEMBRANE_GREY * membrane
+    picture *= 1 + 0.08 * smooth_noise(rng, size, 35)
+
+    blurred = (0.3 + 0.5 * smooth_noise(rng, size, 30)).clip(0, 1)
+    picture = gaussian(picture, 0.5) * (1 - blurred) + gaussian(picture, 1.2) * blurred
+    picture += gaussian(rng.normal(0, 0.09, size), 0.45)
+    return to_bytes(picture), np.where(depth < half_width, MEMBRANE, INSIDE).astype(np.uint8)
+
+
+def divide_into_cells(rng: Generator, size: tuple[int, int]) -> tuple[NDArray[np.intp], Field]:
+    """(H, W) number of the cell that a pixel is in, and (H, W) pixels from there to the middle of the nearest membrane.
+
+    A power diagram (Voronoi cells of unequal weight) over coordinates that are bent, so that its straight borders become wavy.
+    """
+    rows, columns = (axis + bend for axis, bend in zip(grid(size), (waves(rng, size), waves(rng, size)), strict=True))
+    seeds = scatter(rng, size, apart=17)
+    weights = rng.uniform(0, 17, len(seeds)) ** 2
+    power = np.square(rows - seeds[:, 0, None, None]) + np.square(columns - seeds[:, 1, None, None]) - weights[:, None, None]  # (cells, H, W)
+    cell = power.argmin(axis=0)
+    between = np.hypot(*(seeds[:, None] - seeds).transpose(2, 0, 1))
+    np.fill_diagonal(between, np.nan)  # no border with itself
+    borders = (power - power.min(axis=0)) / (2 * between[:, cell])  # (cells, H, W) pixels to the border with each other cell
+    return cell, np.asarray(np.nanmin(borders, axis=0))
+
+
+def waves(rng: Generator, size: tuple[int, int]) -> Field:
+    """(H, W) pixels to shift by, in long bends and short ripples; cut from a larger field, because noise swells towards its edges."""
+    around = 36
+    larger = (size[0] + 2 * around, size[1] + 2 * around)
+    return (4.5 * smooth_noise(rng, larger, 12) + 0.9 * smooth_noise(rng, larger, 3.5))[around:-around, around:-around]
+
+
+def scatter(rng: Generator, size: tuple[int, int], apart: float) -> Field:
+    """(N, 2) random points, also a little outside the picture, none nearer to another than `apart`."""
+    points: list[Field] = []
+    for point in rng.uniform(-apart, np.array(size) + apart, (400, 2)):
+        if all(np.hypot(*(point - other)) >= apart for other in points):
+            points.append(point)
+    return np.array(points)
+
+
+def paint_organelles(rng: Generator, picture: Field, depth: Field) -> Field:
+    """Mitochondria: ovals with a dark rim and folds inside, where a cell has room for them."""
+    size = picture.shape
+    for _ in range(7):
+        room = np.argwhere(depth > 8)
+        if not len(room):
+            break
+        centre = rng.choice(room)
+        short = min(depth[tuple(centre)] - 3.0, rng.uniform(4.5, 8.0))
+        half_axes, tilt = (short, short * rng.uniform(1.0, 1.35)), rng.uniform(0, np.pi)
+        oval, core = ellipse(size, centre, half_axes, tilt), ellipse(size, centre, [axis - 1.3 for axis in half_axes], tilt)
+        folds = 0.5 + 0.5 * np.sin(rotate((grid(size)[0] - centre[0], grid(size)[1] - centre[1]), -tilt)[0] * 2.2 + rng.uniform(0, 6))
+        grey = MEMBRANE_GREY * (1 - core) + (MEMBRANE_GREY + 0.05 + 0.16 * folds) * core
+        picture = picture * (1 - oval) + grey * oval
+        depth = np.minimum(depth, distance(size, centre) - half_axes[1])  # the next one lies beside it
+    return picture
+
+
+def paint_vesicles(rng: Generator, picture: Field, depth: Field) -> Field:
+    """Small rings and dots, crowded in some places."""
+    size = picture.shape
+    crowded = smooth_noise(rng, size, 14)
+    room = np.argwhere((depth > 3.8) & (crowded > -0.2))
+    for centre in rng.choice(room, min(len(room), 90), replace=False):
+        radius = rng.uniform(1.1, 2.3)
+        ring = ellipse(size, centre, (radius, radius * rng.uniform(0.9, 1.2)), rng.uniform(0, np.pi))
+        hole = 0.6 * blob(size, centre, 0.6 * radius) if radius > 1.5 else 0.0
+        shade = rng.uniform(0.7, 1.0) * ring * (1 - hole)
+        picture = picture * (1 - shade) + MEMBRANE_GREY * shade
+    return picture
 
 
 # Brain volumes: three people, three machines. ---------------------------------------------------------------------

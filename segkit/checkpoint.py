@@ -150,7 +150,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
             break
     strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if strangers or not content:
-        raise WeightsError(f"{path}: holds no state dict: {', '.join(strangers[:4]) or 'nothing'} {'is' if len(strangers) == 1 else 'are'} not weights; save model.state_dict()")
+        names, verb = ", ".join(strangers[:4]) or "nothing", "is" if len(strangers) == 1 else "are"
+        raise WeightsError(f"{path}: holds no state dict: {names} {verb} not weights; save model.state_dict()")
     weights = dict(content)
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in weights):
@@ -187,7 +188,11 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str) ->
     own = network.state_dict()
     missing = [key for key in own if key not in weights]
     extra = [key for key in weights if key not in own]
-    wrong = [f"{key} has {tuple(weights[key].shape)}, wants {tuple(value.shape)}" for key, value in own.items() if key in weights and weights[key].shape != value.shape]
+    wrong = [
+        f"{key} has {tuple(weights[key].shape)}, wants {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in weights and weights[key].shape != value.shape
+    ]
     parts = [
         f"{len(found)} {what}: {', '.join(found[:3])}{', …' if len(found) > 3 else ''}"
         for what, found in (("of another shape", wrong), ("missing", missing), ("left over", extra))

@@ -109,7 +109,7 @@ class TrainSettings(Settings):
 class PredictSettings(Settings):
     """How the finished model is run; stored with it, and each can be chosen anew on the command line.
 
-    tta : also score the mirror images, and average.
+    tta : also score the mirror images that training showed the network, and average.
     """
 
     tiles: TileSettings = TileSettings()
@@ -152,6 +152,9 @@ class RunConfig(Settings):
         ):
             if have != want:
                 raise ValueError(f"model.{name} is {have}, but {source} says {want}; leave model.{name} out, it follows")
+        if self.augment.right_angles > 0 and self.train.patch[0] != self.train.patch[1]:
+            patch = "x".join(map(str, self.train.patch))
+            raise ValueError(f"augment.right_angles is {self.augment.right_angles:g}, but train.patch is {patch}; a turn swaps the sides: make it square")
         return self
 
 
@@ -204,7 +207,8 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
     where = ".".join(["run", *(str(part) for part in first["loc"])])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] != "extra_forbidden":
-        return f"{where}: {first['msg'].removeprefix('Value error, ')}, found {first['input']!r}{more}" if first["loc"] else first["msg"].removeprefix("Value error, ")
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}, found {first['input']!r}{more}" if first["loc"] else message
     owner = _owner(root, first["loc"][:-1])
     wrong = str(first["loc"][-1])
     close = difflib.get_close_matches(wrong, owner.model_fields, n=1)

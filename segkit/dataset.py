@@ -7,6 +7,7 @@ patches, and it does not matter which process draws them.
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +61,10 @@ def find_cases(data: DataSettings, seed: int) -> tuple[list[Case], list[Case]]:
         validation = _cases(rows, data.validation_split)
         shared = sorted({case.group for case in training} & {case.group for case in validation})
         if shared:
-            raise PairingError(f"{data.manifest}: {len(shared)} groups stand in both {data.split!r} and {data.validation_split!r}, first {shared[0]!r}; a patient belongs to one side")
+            raise PairingError(
+                f"{data.manifest}: {len(shared)} groups stand in both {data.split!r} and {data.validation_split!r}, first {shared[0]!r}; "
+                "a patient belongs to one side"
+            )
         return training, validation
     return split_by_group(training, data.validation_share, seed)
 
@@ -75,7 +79,10 @@ def split_by_group(cases: Sequence[Case], share: float, seed: int) -> tuple[list
     """
     groups = sorted({case.group for case in cases})
     if len(groups) < 2:
-        raise SettingsError(f"data: {len(cases)} pairs of one group ({groups[0] if groups else 'none'}) can't be split into training and validation; at least two groups are needed")
+        raise SettingsError(
+            f"data: {len(cases)} pairs of one group ({groups[0] if groups else 'none'}) can't be split into training and validation; "
+            "at least two groups are needed"
+        )
     shuffled = np.random.default_rng(seed).permutation(groups)
     held_out = set(shuffled[: min(len(groups) - 1, max(1, round(share * len(groups))))])
     return [case for case in cases if case.group not in held_out], [case for case in cases if case.group in held_out]
@@ -307,22 +314,44 @@ class BatchLoader:
             collate_fn=collate,
             multiprocessing_context="spawn" if self.workers else None,
             timeout=self.train.worker_timeout if self.workers else 0,
+            worker_init_fn=_ignore_signals if self.workers else None,
         )
         self._iterator = iter(loader)
         while True:
             try:
                 batch = next(self._iterator)
             except RuntimeError as error:  # torch's own words for a worker that was killed, or that is silent
-                raise TrainingError(f"loading patches failed: {error}; with train.workers=0 they are loaded in this process") from error
+                raise loading_failed(error) from error
             if isinstance(batch, SegkitError):
                 raise batch
             yield batch
 
+    @property
+    def has_lost_a_worker(self) -> bool:
+        return any(not worker.is_alive() for worker in self._processes())
+
     def close(self) -> None:
         """End the worker processes."""
-        if self._iterator is not None and self.workers:
+        processes = self._processes()
+        if processes:
             self._iterator._shutdown_workers()
+        for process in processes:
+            process.kill()  # those that did not heed it
+            process.join()
         self._iterator = None
+
+    def _processes(self) -> list[Any]:
+        return list(self._iterator._workers) if self._iterator is not None and self.workers else []
+
+
+def loading_failed(error: Exception) -> TrainingError:
+    return TrainingError(f"loading patches failed: {error}; with train.workers=0 they are loaded in this process")
+
+
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and SIGTERM may reach a whole group of processes: the run decides what follows, and still needs its workers for the step at hand."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Steps:

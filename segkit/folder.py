@@ -13,6 +13,7 @@ The output folder::
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,9 @@ def manifest_sources(manifest: Path, split: str | None) -> tuple[Source, ...]:
 
 
 def _below(image: Path, folder: Path) -> Path:
-    return image.relative_to(folder) if image.is_relative_to(folder) else Path(image.name)
+    """The picture's place below the manifest's folder, or its name alone: ../ must not lead a result out of the output folder."""
+    whole, root = Path(os.path.abspath(image)), Path(os.path.abspath(folder))
+    return whole.relative_to(root) if whole.is_relative_to(root) else Path(image.name)
 
 
 Watch = Callable[[Sequence[Source]], Iterable[Source]]
@@ -136,15 +139,18 @@ def predict_files(
     write_json(out / "run.json", _facts(model, predict, read))
     results: list[Result] = []
     failures = list(known_failures)
-    for source in watch(sources):
-        try:
-            results.append(_predict_one(source, model, out, predict, read, extras))
-        except WriteError:
-            raise
-        except SegkitError as error:
-            failures.append(Failure(source.name, error.code, str(error)))
-        finally:
-            _write_tables(out, model, results, failures, final=source is sources[-1])
+    try:
+        for done, source in enumerate(watch(sources), start=1):
+            try:
+                results.append(_predict_one(source, model, out, predict, read, extras))
+            except WriteError:
+                raise
+            except SegkitError as error:
+                failures.append(Failure(source.name, error.code, str(error)))
+            if done & (done - 1) == 0:  # now and then: the tables' time stays a small share of the whole, however many files there are
+                _write_tables(out, model, results, failures)
+    finally:
+        _write_tables(out, model, results, failures)
     return Summary(tuple(results), tuple(failures))
 
 
@@ -175,15 +181,13 @@ def _write_probabilities(found: Segmentation, image: Image, stem: Path, suffix: 
         np.savez_compressed(temporary, probabilities=stored, classes=np.array(found.mask.labels.names))
 
 
-def _write_tables(out: Path, model: Model, results: Sequence[Result], failures: Sequence[Failure], *, final: bool) -> None:
-    """Rewritten now and then while the run goes on: its time stays a small share of the whole however many files there are."""
-    done = len(results) + len(failures)
-    if final or done & (done - 1) == 0:
-        write_csv(out / "results.csv", Result.header(model.labels.foreground), [result.cells() for result in results])
-        if failures:
-            write_csv(out / "failures.csv", ["path", "code", "message"], [[row.path, row.code, row.message] for row in failures])
-        else:
-            (out / "failures.csv").unlink(missing_ok=True)
+def _write_tables(out: Path, model: Model, results: Sequence[Result], failures: Sequence[Failure]) -> None:
+    """results.csv, and failures.csv where there are any; that of an earlier run goes."""
+    write_csv(out / "results.csv", Result.header(model.labels.foreground), [result.cells() for result in results])
+    if failures:
+        write_csv(out / "failures.csv", ["path", "code", "message"], [[row.path, row.code, row.message] for row in failures])
+    else:
+        (out / "failures.csv").unlink(missing_ok=True)
 
 
 def _check_out(sources: Sequence[Source], out: Path) -> None:

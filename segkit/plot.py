@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,9 @@ def _tint(picture: Array, indices: NDArray[np.uint8], truth: NDArray[np.uint8] |
     return result.astype(np.uint8)
 
 
+GREY, PALE = (90, 90, 90), (225, 225, 225)
+
+
 def curves(x: Sequence[float], series: Mapping[str, Sequence[float]], *, title: str, x_label: str, size: tuple[int, int] = (640, 360)) -> Array:
     """A line chart, (H, W, 3) uint8. NaN leaves a gap; the vertical axis spans the finite values.
 
@@ -103,38 +107,64 @@ def curves(x: Sequence[float], series: Mapping[str, Sequence[float]], *, title: 
     x : one number a point, ascending
     series : name -> one number a point
     """
-    width, height = size
     canvas = Pillow.new("RGB", size, "white")
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(13)
-    left, top, right, bottom = 58, 34, width - 150, height - 42
     finite = [value for values in series.values() for value in values if np.isfinite(value)]
-    low, high = _limits(finite)
-    span = max(x[-1] - x[0], 1e-9) if x else 1.0
-    draw.text((left, 10), title, fill="black", font=font)
-    for tick in np.linspace(low, high, 5):
-        y = bottom - (tick - low) / (high - low) * (bottom - top)
-        draw.line([(left, y), (right, y)], fill=(225, 225, 225))
-        draw.text((left - 6, y), f"{tick:.3g}", fill=(90, 90, 90), font=font, anchor="rm")
-    for number in range(5 if x else 0):
-        at = x[0] + span * number / 4
-        draw.text((left + (right - left) * number / 4, bottom + 6), f"{at:.3g}", fill=(90, 90, 90), font=font, anchor="ma")
-    draw.text(((left + right) / 2, bottom + 22), x_label, fill=(90, 90, 90), font=font, anchor="ma")
+    chart = _Chart(ImageDraw.Draw(canvas), ImageFont.load_default(13), size, _limits(x, 0), _limits(finite, 0.05))
+    chart.axes(title, x_label)
     for number, (name, values) in enumerate(series.items()):
-        colour = colour_of(number + 1)
-        points = [(left + (at - x[0]) / span * (right - left), bottom - (value - low) / (high - low) * (bottom - top)) for at, value in zip(x, values, strict=True) if np.isfinite(value)]
-        if len(points) > 1:
-            draw.line(points, fill=colour, width=2, joint="curve")
-        for column, row in points:
-            draw.ellipse([column - 2, row - 2, column + 2, row + 2], fill=colour)
-        draw.line([(right + 12, top + 8 + 20 * number), (right + 30, top + 8 + 20 * number)], fill=colour, width=3)
-        draw.text((right + 36, top + 8 + 20 * number), name[:14], fill="black", font=font, anchor="lm")
+        chart.line(number, name, [(at, value) for at, value in zip(x, values, strict=True) if np.isfinite(value)])
     return np.asarray(canvas)
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    if not values:
-        return 0.0, 1.0
-    low, high = min(values), max(values)
-    margin = 0.05 * (high - low) or 0.5
-    return low - margin, high + margin
+@dataclass(frozen=True)
+class _Chart:
+    """A frame on a canvas, and where numbers lie in it."""
+
+    draw: ImageDraw.ImageDraw
+    font: Any
+    size: tuple[int, int]
+    x_limits: tuple[float, float]
+    y_limits: tuple[float, float]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom; the legend stands on the right."""
+        return 58, 34, self.size[0] - 150, self.size[1] - 42
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        left, top, right, bottom = self.box
+        (x_low, x_high), (y_low, y_high) = self.x_limits, self.y_limits
+        return left + (x - x_low) / (x_high - x_low) * (right - left), bottom - (y - y_low) / (y_high - y_low) * (bottom - top)
+
+    def axes(self, title: str, x_label: str) -> None:
+        left, _, right, bottom = self.box
+        self.draw.text((left, 10), title, fill="black", font=self.font)
+        self.draw.text(((left + right) / 2, bottom + 22), x_label, fill=GREY, font=self.font, anchor="ma")
+        for tick in np.linspace(*self.y_limits, 5):
+            row = self.place(self.x_limits[0], tick)[1]
+            self.draw.line([(left, row), (right, row)], fill=PALE)
+            self.draw.text((left - 6, row), _short(tick), fill=GREY, font=self.font, anchor="rm")
+        for tick in np.linspace(*self.x_limits, 5):
+            self.draw.text((self.place(tick, self.y_limits[0])[0], bottom + 6), _short(tick), fill=GREY, font=self.font, anchor="ma")
+
+    def line(self, number: int, name: str, points: Sequence[tuple[float, float]]) -> None:
+        _, top, right, _ = self.box
+        colour, places, height = colour_of(number + 1), [self.place(*point) for point in points], top + 8 + 20 * number
+        if len(places) > 1:
+            self.draw.line(places, fill=colour, width=2, joint="curve")
+        for column, row in places:
+            self.draw.ellipse([column - 2, row - 2, column + 2, row + 2], fill=colour)
+        self.draw.line([(right + 12, height), (right + 30, height)], fill=colour, width=3)
+        self.draw.text((right + 36, height), name[:14], fill="black", font=self.font, anchor="lm")
+
+
+def _short(value: float) -> str:
+    """1234.5 -> "1,234", 0.81234 -> "0.8123"."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _limits(values: Sequence[float], margin: float) -> tuple[float, float]:
+    """Ends of an axis: never one and the same number."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    around = margin * (high - low) if high > low else 0.5
+    return low - around, high + around

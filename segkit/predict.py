@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.augment import AugmentSettings
 from segkit.checkpoint import Card, fit_weights, load_model
 from segkit.config import PredictSettings, RunConfig
 from segkit.engines import TorchEngine
@@ -19,15 +20,15 @@ from segkit.image import Image, image_from_array
 from segkit.io import read_image
 from segkit.labels import Labels, Mask
 from segkit.models import build_model
-from segkit.patches import Stitcher, cut, plan_windows
+from segkit.patches import Stitcher, TileSettings, cut, plan_windows
 from segkit.postprocess import tidy
 from segkit.preprocess import prepare
 
 BATCH_PIXELS = 1024 * 1024
 """Slices and tiles go through the network together up to so many pixels: enough to keep it busy, little enough to stay in memory."""
 
-MIRRORS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
-"""Axes that test-time augmentation flips: not at all, left-right, top-bottom, both."""
+Flips: TypeAlias = Sequence[tuple[int, ...]]
+"""Axes to flip, for each pass over a picture; ((),) is one pass over the picture as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +50,15 @@ class Segmentation:
 class Model:
     """A trained network with all that it needs: what `segkit.load` returns."""
 
-    def __init__(self, run: RunConfig, network: nn.Module, card: Card | None = None, *, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(self, run: RunConfig, engine: TorchEngine, card: Card | None = None) -> None:
         self.run = run
+        self.engine = engine
         self.card = card or Card()
         self.labels: Labels = run.data.make_labels()
-        self.engine = TorchEngine(network, device, precision)
+
+    def with_settings(self, run: RunConfig) -> Model:
+        """The same network under other settings of preparation and prediction."""
+        return Model(run, self.engine, self.card)
 
     def predict(self, picture: NDArray[Any] | Image | str | Path, spacing_mm: tuple[float, ...] | None = None) -> Mask:
         """The mask of one picture or volume, on its own grid.
@@ -88,7 +93,7 @@ def load(model: str | Path, *, device: str = "auto", precision: str = "auto") ->
     file = load_model(model)
     network = build_model(file.run.model)
     fit_weights(network, file.weights, str(model))
-    return Model(file.run, network, file.card, device=device, precision=precision)
+    return Model(file.run, TorchEngine(network, device, precision), file.card)
 
 
 def segment(image: Image, model: Model, settings: PredictSettings | None = None, *, keep_probabilities: bool = False) -> Segmentation:
@@ -99,7 +104,8 @@ def segment(image: Image, model: Model, settings: PredictSettings | None = None,
     kept: list[NDArray[np.float16]] = []
     confidence = 0.0
     prepared = (preparation.apply(pixels) for pixels in image.slices)
-    for plane, logits in enumerate(score(prepared, preparation.target, model.engine, settings)):
+    flips = known_flips(model.run.augment) if settings.tta else ((),)
+    for plane, logits in enumerate(score(prepared, preparation.target, model.engine, settings.tiles, flips)):
         probabilities = preparation.undo(logits).softmax(dim=0)                 # (K, H, W)
         best, chosen = probabilities.max(dim=0)
         indices[plane] = chosen.to(torch.uint8).numpy()
@@ -111,30 +117,37 @@ def segment(image: Image, model: Model, settings: PredictSettings | None = None,
     return Segmentation(Mask(tidied, model.labels, image.spacing_mm), confidence, stacked)
 
 
-def score(pictures: Iterator[Tensor], shape: tuple[int, int], engine: TorchEngine, settings: PredictSettings) -> Iterator[Tensor]:
+def known_flips(augment: AugmentSettings) -> Flips:
+    """The mirror images that training showed the network: any other would be strange to it, and make the mean worse."""
+    left_right = ((), (-1,)) if augment.horizontal_flip > 0 else ((),)
+    top_bottom = ((), (-2,)) if augment.vertical_flip > 0 else ((),)
+    return [(*rows, *columns) for rows in top_bottom for columns in left_right]
+
+
+def score(pictures: Iterator[Tensor], shape: tuple[int, int], engine: TorchEngine, tiles: TileSettings, flips: Flips = ((),)) -> Iterator[Tensor]:
     """(C, H, W) pictures of one shape -> their (K, H, W) logits, in order.
 
     Small pictures go through whole and several at a time, large ones window by window.
     """
-    windows = plan_windows(shape, settings.tiles)
+    windows = plan_windows(shape, tiles)
     if len(windows) == 1:
         for batch in _batched(pictures, max(1, BATCH_PIXELS // (shape[0] * shape[1]))):
-            yield from _mirrored(torch.stack(batch), engine, settings.tta)
+            yield from _flipped(torch.stack(batch), engine, flips)
         return
     together = max(1, BATCH_PIXELS // (windows[0].height * windows[0].width))
     for picture in pictures:
         stitcher = Stitcher(shape)
         for group in _batched(iter(windows), together):
-            for window, logits in zip(group, _mirrored(cut(picture, group), engine, settings.tta), strict=True):
+            for window, logits in zip(group, _flipped(cut(picture, group), engine, flips), strict=True):
                 stitcher.add(logits, window)
         yield stitcher.result()
 
 
-def _mirrored(batch: Tensor, engine: TorchEngine, tta: bool) -> Tensor:
-    """(N, C, h, w) -> (N, K, h, w), averaged over the mirror images with test-time augmentation."""
-    if not tta:
+def _flipped(batch: Tensor, engine: TorchEngine, flips: Flips) -> Tensor:
+    """(N, C, h, w) -> (N, K, h, w), each flip undone, and their mean."""
+    if len(flips) == 1:
         return engine(batch)
-    return torch.stack([engine(batch.flip(axes)).flip(axes) for axes in MIRRORS]).mean(dim=0)
+    return torch.stack([engine(batch.flip(axes)).flip(axes) for axes in flips]).mean(dim=0)
 
 
 def _batched(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -14,3 +14,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported: for s
 def samples() -> Path:
     """data_samples/: `vessels`, `nerve` and `brain` with images/, masks/ and manifest.csv; `dicom`."""
     return Path(__file__).parent.parent / "data_samples"
+
+
+@pytest.fixture(scope="session")
+def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of eight pictures of discs: see toys.py."""
+    from toys import write_discs
+
+    return write_discs(tmp_path_factory.mktemp("discs"))
+
+
+@pytest.fixture(scope="session")
+def disc_run(tmp_path_factory: pytest.TempPathFactory, discs: Path) -> Path:
+    """The folder of a finished training run on them, some seconds long."""
+    from toys import toy_run
+
+    from segkit.train import train
+
+    folder = tmp_path_factory.mktemp("runs") / "discs"
+    train(toy_run(discs, steps=40, batch_size=4, learning_rate=1e-2), folder)
+    return folder

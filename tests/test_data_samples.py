@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-SETS = {"vessels": {0, 255}, "nerve": {0, 1, 2}, "brain": {0, 1, 2}}
+SETS = {"vessels": {0, 255}, "nerve": {0, 1, 2}, "cells": {0, 255}, "brain": {0, 1, 2}}
 
 
 def sample_files(folder: Path) -> list[Path]:
@@ -66,6 +66,21 @@ def test_the_manifest_lists_every_file_once_and_splits_no_person(samples: Path, 
     assert people["train"]
     assert people["test"]
     assert not people["train"] & people["test"]
+
+
+def test_membranes_are_a_fifth_of_each_section_and_darker_than_what_they_enclose(samples: Path) -> None:
+    for row in rows(samples / "cells"):
+        picture, membrane = pixels(samples / "cells" / row["image"]), pixels(samples / "cells" / row["mask"]) == 0
+        assert 0.15 < membrane.mean() < 0.25
+        assert picture[membrane].mean() < picture[~membrane].mean() - 30
+
+
+def test_a_threshold_does_not_find_the_membranes(samples: Path) -> None:
+    """Else the set would be no exercise: noise, vesicles and mitochondria are as dark as membranes."""
+    for row in rows(samples / "cells"):
+        picture, membrane = pixels(samples / "cells" / row["image"]), pixels(samples / "cells" / row["mask"]) == 0
+        dices = [2 * (membrane & (picture < grey)).sum() / (membrane.sum() + (picture < grey).sum()) for grey in range(60, 180, 5)]
+        assert max(dices) < 0.7
 
 
 def test_the_brains_differ_in_scale_and_one_is_oblique(samples: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -76,5 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def console() -> None:
-    """Entry point of the installed command."""
+    """Entry point of the installed command; SIGTERM unwinds as Ctrl-C does, so that tables are complete and no half-written file stays."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(main())
+
+
+def _terminate(number: int, frame: object) -> None:
+    sys.exit(128 + number)

@@ -16,18 +16,16 @@ def demo(out: Path) -> int:
     from PIL import Image as Pillow
 
     from segkit.folder import Extras, predict_files
-    from segkit.io import atomic_path
-    from segkit.io import find_sources
+    from segkit.io import atomic_path, find_sources
     from segkit.predict import load
 
     began = time.monotonic()
-    picture = out / "retina.jpg"
     click.echo("segmenting the vessels of skimage.data.retina(), a photograph of 1411x1411 pixels ...", err=True)
     from skimage import data
 
-    pixels = data.retina()
+    picture = out / "picture" / "retina.png"
     with atomic_path(picture) as temporary:
-        Pillow.fromarray(pixels).save(temporary, quality=92)
+        Pillow.fromarray(data.retina()).save(temporary, compress_level=1)
     model = load("fundus-vessels")
     summary = predict_files(find_sources(picture).sources, model, out, predict=model.run.predict, read=model.run.data.read, extras=Extras(overlay=True))
     result = summary.results[0]

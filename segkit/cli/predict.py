@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from segkit.folder import Failure
+    from segkit.folder import Failure, Result
     from segkit.io.files import Source
 
 EXIT_SOME_FAILED = 3
@@ -23,21 +23,22 @@ EXIT_SOME_FAILED = 3
 @click.option("--split", help="With a manifest as INPUT: only the rows of this split.")
 @click.option("--save-overlay", is_flag=True, help="Also draw each mask over its picture.")
 @click.option("--save-probabilities", is_flag=True, help="Also write the probability of every class (.npz; NIfTI for volumes).")
-@click.option("--tta", is_flag=True, help="Also score the mirror images and average: better, four times as slow.")
+@click.option("--tta", is_flag=True, help="Also score the mirror images that training knew, and average: better, up to four times as slow.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", help="auto takes bfloat16 where the hardware has it.")
 @click.option("--convert-channels", is_flag=True, help="Let a grey picture into a colour model (repeated) and the other way round (luma).")
 @click.option("--pages", type=click.Choice(["error", "first", "all"]), help="What a file of several pages is: refused, its first page, a stack of slices.")
 @click.option("--slice-axis", type=click.Choice(["auto", "0", "1", "2"]), help="Voxel axis of a NIfTI volume that runs through the slices.")
 @click.option("--max-pixels", type=int, help="Refuse files whose header claims more.")
-@click.option("--tile", type=int, help="Side of the windows that a large picture is cut into.")
+@click.option("--tile", type=click.IntRange(min=16), help="Side of the windows that a large picture is cut into.")
 @click.option("--overlap", type=float, help="Share of a window that it has in common with its neighbour.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **options: Any) -> int:
     """Segment INPUT: a picture, a volume, a DICOM series, a folder of them, or a manifest (CSV, TSV, JSONL).
 
-    Masks land at OUT/<path below INPUT>/<stem>.<ext>, with the picture's own size and geometry and the label values of the training masks; OUT/results.csv has a row for each file.
+    Masks land at OUT/<path below INPUT>/<stem>.<ext>, with the picture's own size and geometry and the label values of the
+    training masks; OUT/results.csv has a row for each file.
     """
     sources, failures, alone = _find(source, out, options["recursive"], options["split"])
 
@@ -46,7 +47,7 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
     from segkit.predict import load
 
     loaded = load(model, device=options["device"], precision=options["precision"])
-    loaded.run = _with_options(loaded.run, options)
+    loaded = loaded.with_settings(_with_options(loaded.run, options))
     summary: Summary = predict_files(
         sources,
         loaded,
@@ -102,15 +103,16 @@ def _with_options(run: Any, options: dict[str, Any]) -> Any:
     return validate_run(tree, "options")
 
 
+def _plain(row: Result) -> dict[str, Any]:
+    keys = ("file", "output", "areas_px", "areas_mm", "confidence", "seconds")
+    return {"mean_confidence" if key == "confidence" else key: getattr(row, key) for key in keys}
+
+
 def _tell(summary: Any, out: Path, device: str, as_json: bool, quiet: bool, alone: bool) -> None:
     for failure in summary.failures:
         click.echo(f"segkit: {failure.message} [{failure.code}]", err=True)
     if as_json:
-        results = [
-            {"file": row.file, "output": row.output, "areas_px": row.areas_px, "areas_mm": row.areas_mm, "mean_confidence": row.confidence, "seconds": row.seconds}
-            for row in summary.results
-        ]
-        click.echo(json.dumps({"results": results, "failures": [vars(failure) for failure in summary.failures]}))
+        click.echo(json.dumps({"results": [_plain(row) for row in summary.results], "failures": [vars(row) for row in summary.failures]}, allow_nan=False))
     elif not quiet and not (alone and summary.failures):
         for row in summary.results if alone else ():
             click.echo(f"{row.file} -> {row.output}: {', '.join(f'{name} {count} px' for name, count in row.areas_px.items())}", err=True)

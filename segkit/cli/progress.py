@@ -26,7 +26,8 @@ def watch(items: Sequence[Item], what: str, quiet: bool = False) -> Iterator[Ite
     if quiet or len(items) < 2:
         yield from items
     elif sys.stderr.isatty():
-        with Progress(TextColumn(what), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             yield from bar.track(items, total=len(items))
     else:
         told = time.monotonic()
@@ -44,7 +45,8 @@ class TrainingProgress:
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._live = Progress(
             BarColumn(),
-            TextColumn("step {task.fields[step]}  loss {task.fields[loss]:.4f}  {task.fields[dice]}  {task.fields[rate]:.0f} patches/s  {task.fields[left]} left"),
+            TextColumn("step {task.fields[step]}  loss {task.fields[loss]:.4f}  {task.fields[dice]}"),
+            TextColumn("{task.fields[rate]:.0f} patches/s  {task.fields[left]} left"),
             console=self._console,
             transient=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +14,12 @@ import click
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("-o", "--out", "folder", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--data", "manifest", type=click.Path(path_type=Path), help="Manifest with columns image, mask and perhaps split, group; the same as --set data.manifest=FILE.")
+@click.option(
+    "--data",
+    "manifest",
+    type=click.Path(path_type=Path),
+    help="Manifest with columns image, mask and perhaps split, group; the same as --set data.manifest=FILE.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Replace a setting; may be given several times.")
 @click.option("--minutes", type=float, help="Time budget; the learning rate falls to 0 exactly there.")
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
@@ -40,7 +46,8 @@ def train(
     from segkit.train import train as run_training
 
     chosen = {"data.manifest": manifest, "train.minutes": minutes, "train.device": device, "train.precision": precision}
-    run = load_run(config, [*overrides, *(f"{key}={json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in chosen.items() if value is not None)])
+    replaced = [f"{key}={json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in chosen.items() if value is not None]
+    run = load_run(config, [*overrides, *replaced])
     if quiet:
         outcome = run_training(run, folder, resume=resume, watcher=Silence())
     else:
@@ -50,8 +57,12 @@ def train(
         given = [part for part in sys.argv[1:] if part != "--resume"]
         click.echo(f"stopped at step {outcome.steps}; go on with: segkit {shlex.join(given)} --resume", err=True)
         return 128 + outcome.signal
+    best = outcome.best if math.isfinite(outcome.best) else None  # no validation mask held any foreground
+    model = folder / "model.safetensors"
     if as_json:
-        click.echo(json.dumps({"model": str(folder / "model.safetensors"), "reason": outcome.reason, "steps": outcome.steps, "minutes": round(outcome.minutes, 3), "best_dice": outcome.best}))
+        facts = {"model": str(model), "reason": outcome.reason, "steps": outcome.steps, "minutes": round(outcome.minutes, 3), "best_dice": best}
+        click.echo(json.dumps(facts, allow_nan=False))
     else:
-        click.echo(f"{outcome.reason} after {outcome.steps} steps, {outcome.minutes:.1f} min; best validation Dice {outcome.best:.4f}; model: {folder / 'model.safetensors'}", err=True)
+        dice = "-" if best is None else f"{best:.4f}"
+        click.echo(f"{outcome.reason} after {outcome.steps} steps, {outcome.minutes:.1f} min; best validation Dice {dice}; model: {model}", err=True)
     return 0

@@ -158,7 +158,7 @@ def _row(record: dict[str, Any], place: str, folder: Path) -> Row:
 
 
 def _field(value: object, place: str) -> str | None:
-    if value is None or isinstance(value, str | int) and not isinstance(value, bool):
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
         text = "" if value is None else str(value).strip()
         if "\0" in text:
             raise SettingsError(f"{place}: holds a zero byte; write the name anew")
@@ -180,7 +180,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
             doubled.append(f"{found[stem(Path(name))].name} and {name}")
         found[stem(Path(name))] = folder / name
     if doubled:
-        raise PairingError(f"{folder}: {len(doubled)} names stand there twice ({_few(doubled)}); take one of each out")
+        raise PairingError(f"{folder}: {len(doubled)} name{'s' * (len(doubled) > 1)} taken twice ({_few(doubled)}); take one of each out")
     return found
 
 

@@ -47,7 +47,7 @@ def as_stored(seen: Array, orientation: int, rows: int) -> Array:
 
 def known_orientation(value: object) -> int:
     """1 .. 8 as it stands; anything else means nothing, thus 1."""
-    return value if isinstance(value, int) and value in _STEPS else 1
+    return int(value) if isinstance(value, int) and value in _STEPS else 1
 
 
 @dataclass(frozen=True)

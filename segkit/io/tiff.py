@@ -144,8 +144,7 @@ class _Wanted:
     @property
     def orientation(self) -> int:
         """1 .. 8 of the first page."""
-        tag = self.blocks[0].page.tags.get(_ORIENTATION)
-        return known_orientation(None if tag is None else int(tag.value))
+        return known_orientation(self.blocks[0].page.tags.valueof(_ORIENTATION))
 
     @property
     def spacing_mm(self) -> tuple[float, ...] | None:

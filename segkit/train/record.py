@@ -98,7 +98,8 @@ def write_log(folder: Path, history: Sequence[Row]) -> None:
 
 
 def _cells(row: Row) -> list[str | int]:
-    return [row.step, f"{row.minutes:.3f}", f"{row.learning_rate:.3e}", f"{row.loss:.5f}", f"{row.mean_dice:.5f}", *(f"{value:.5f}" for value in row.dice.values())]
+    dice = [f"{value:.5f}" for value in (row.mean_dice, *row.dice.values())]
+    return [row.step, f"{row.minutes:.3f}", f"{row.learning_rate:.3e}", f"{row.loss:.5f}", *dice]
 
 
 def save_png(path: Path, picture: NDArray[np.uint8]) -> None:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from segkit.checkpoint import Card, save_model
 from segkit.config import RunConfig, TrainSettings
-from segkit.dataset import BatchLoader, Case, CaseStore, Inventory, PatchDataset, find_cases, load_pair, take_inventory
-from segkit.engines import choose_device, choose_precision, describe
+from segkit.dataset import BatchLoader, Case, CaseStore, Inventory, PatchDataset, find_cases, load_pair, loading_failed, take_inventory
+from segkit.engines import TorchEngine, choose_device, choose_precision, describe
 from segkit.engines.hardware import DTYPES
-from segkit.errors import SettingsError, TrainingError
+from segkit.errors import SegkitError, SettingsError, TrainingError
 from segkit.evaluation import evaluate_pairs
 from segkit.io import write_json
 from segkit.labels import Mask
@@ -71,7 +71,12 @@ def train(run: RunConfig, folder: Path, *, resume: bool = False, watcher: Watche
     loader = BatchLoader(PatchDataset(store, inventory, run), run.train, count_workers(run.train, inventory))
     with closing(loader), closing(Track(folder, run.train.tensorboard)) as track, listening() as stop:
         course = Course(run, folder, inventory, validation, device, precision, watcher, track)
-        reason = loop(state, course, loader.batches(state.step), stop)
+        try:
+            reason = loop(state, course, loader.batches(state.step), stop)
+        except RuntimeError as error:  # torch tells of a dead worker process wherever the run is at that moment
+            if isinstance(error, SegkitError) or not loader.has_lost_a_worker:
+                raise
+            raise loading_failed(error) from error
     outcome = Outcome(reason, state.best, state.step, state.seconds / 60, stop.signal if reason == "interrupted" else None)
     write_json(folder / "run.json", {**about, **ending(outcome, state.history)})
     return outcome
@@ -96,7 +101,9 @@ def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]],
     settings = course.run.train
     loss_function = build_loss(course.run.loss).to(course.device)
     began = time.monotonic() - state.seconds
-    while (at := how_far(state, settings)) < 1:
+    at = how_far(state, settings)
+    state.validations = min(state.validations, math.floor(at * settings.validations))  # resumed with more minutes: they are validated too
+    while at < 1:
         started = time.monotonic()
         rate = settings.learning_rate * schedule(at, settings)
         loss = take_step(state, next(batches), loss_function, rate, course)
@@ -111,6 +118,7 @@ def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]],
             save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
             if settings.patience is not None and state.since_best >= settings.patience and at < 1:
                 return "stopped early"
+            at = max(at, how_far(state, settings))  # with minutes a validation uses up budget, but never gives any back
         if stop.signal is not None and at < 1:
             save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
             return "interrupted"
@@ -138,7 +146,10 @@ def take_step(state: State, batch: tuple[Tensor, Tensor], loss_function: nn.Modu
     loss = loss_function(logits, truth)
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise TrainingError(f"the loss became {value} at step {state.step}: lower train.learning_rate (now {course.run.train.learning_rate:g}) or train.clip_norm, and start again in another folder")
+        raise TrainingError(
+            f"the loss became {value} at step {state.step}: lower train.learning_rate (now {course.run.train.learning_rate:g}) or train.clip_norm, "
+            "and start again in another folder"
+        )
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(loss).backward()
     state.scaler.unscale_(state.optimizer)
@@ -165,7 +176,7 @@ def validate(state: State, course: Course, rate: float, at: float) -> None:
     started = time.monotonic()
     network = build_model(course.run.model)
     network.load_state_dict(state.averaged)
-    model = Model(course.run, network, device=str(course.device), precision=course.precision)
+    model = Model(course.run, TorchEngine(network, str(course.device), course.precision))
     drawn: dict[str, NDArray[np.uint8]] = {}
     scores = evaluate_pairs(predictions(model, course, drawn), metrics=("dice",))
     dice = {name: scores.classes[name].means["dice"] for name in model.labels.foreground}
@@ -173,7 +184,7 @@ def validate(state: State, course: Course, rate: float, at: float) -> None:
     state.history.append(row)
     state.validations = max(state.validations + 1, math.floor(at * course.run.train.validations))
     if row.mean_dice > state.best or not (course.folder / "model.safetensors").exists():
-        state.best, state.since_best = max(state.best, np.nan_to_num(row.mean_dice, nan=-math.inf)), 0
+        state.best, state.since_best = row.mean_dice if math.isfinite(row.mean_dice) else state.best, 0
         keep(state, course, dice, drawn)
     else:
         state.since_best += 1
@@ -212,8 +223,12 @@ def count_workers(settings: TrainSettings, inventory: Inventory) -> int:
 
 def check_folder(folder: Path, resume: bool) -> None:
     """SettingsError where a new run would overwrite another, or there is nothing to resume."""
-    if folder.exists() and not folder.is_dir():
-        raise SettingsError(f"{folder}: is a file; -o takes a folder for the run")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise SettingsError(f"{folder}: is a file; -o takes a folder for the run") from error
+    except OSError as error:
+        raise SettingsError(f"{folder}: can't be made ({error}); choose another folder with -o") from error
     has_state = (folder / "state.pt").exists()
     if (has_state or (folder / "model.safetensors").exists()) and not resume:
         raise SettingsError(f"{folder}: holds a run already; continue it with --resume, or choose another folder")

@@ -131,7 +131,7 @@ def test_pictures_without_masks_and_masks_without_pictures_are_counted_and_named
 
 def test_two_files_of_one_name_in_a_folder(tmp_path):
     images, masks = folders(tmp_path, "a.png a.jpg", "a.png")
-    with pytest.raises(PairingError, match=r"images: 1 names stand there twice \(a.jpg and a.png\); take one of each out"):
+    with pytest.raises(PairingError, match=r"images: 1 name taken twice \(a.jpg and a.png\); take one of each out"):
         pair_folders(images, masks)
 
 

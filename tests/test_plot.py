@@ -1,0 +1,105 @@
+"""Pictures for people."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from segkit.image import Image
+from segkit.labels import IGNORE_INDEX
+from segkit.plot import SHEET_SLICES, colour_of, curves, outline, overlay, sheet, to_display
+
+
+def grey(value: int = 100, size: tuple[int, int] = (33, 47)) -> Image:
+    return Image(np.full((1, *size), value, np.uint8))
+
+
+def square(index: int, size: tuple[int, int] = (33, 47)) -> np.ndarray:
+    """A square of 5x5 at (10, 10)."""
+    mask = np.zeros(size, np.uint8)
+    mask[10:15, 10:15] = index
+    return mask
+
+
+def test_an_empty_mask_leaves_the_picture_as_it_is() -> None:
+    drawn = overlay(grey(), np.zeros((33, 47), np.uint8))
+    assert (drawn.shape, drawn.dtype) == ((33, 47, 3), np.uint8)
+    assert (drawn == 100).all()
+
+
+def test_a_class_is_outlined_in_its_colour_and_tinted_inside() -> None:
+    drawn = overlay(grey(), square(2), opacity=0.5)
+    assert tuple(drawn[10, 10]) == colour_of(2)
+    assert tuple(drawn[12, 12]) == tuple((100 + channel) // 2 for channel in colour_of(2))
+    assert tuple(drawn[0, 0]) == (100, 100, 100)
+
+
+def test_the_truth_is_a_white_outline_and_what_it_ignores_is_not_drawn() -> None:
+    truth = square(1)
+    truth[20:25, 20:25] = IGNORE_INDEX
+    drawn = overlay(grey(), np.zeros((33, 47), np.uint8), truth)
+    assert (drawn == 255).all(axis=2).sum() == 16        # the rim of 5x5
+    assert tuple(drawn[12, 12]) == (100, 100, 100)
+
+
+def test_colours_start_again_after_the_last() -> None:
+    assert colour_of(1) == colour_of(9) != colour_of(2)
+
+
+def test_a_volume_becomes_a_sheet_of_its_busiest_slices() -> None:
+    volume = Image(np.zeros((40, 1, 10, 12), np.uint8))
+    indices = np.zeros((40, 10, 12), np.uint8)
+    indices[35, 3, 3] = 1
+    drawn = overlay(volume, indices)
+    assert drawn.shape == (3 * 12 - 2, 4 * 14 - 2, 3)    # twelve slices in four columns, two pixels between them
+    assert (drawn == colour_of(1)).all(axis=2).any()
+
+
+@pytest.mark.parametrize("slices", [1, SHEET_SLICES, SHEET_SLICES + 1])
+def test_any_number_of_slices_can_be_drawn(slices: int) -> None:
+    assert overlay(Image(np.zeros((slices, 1, 5, 7), np.uint8)), np.zeros((slices, 5, 7), np.uint8)).dtype == np.uint8
+
+
+def test_pictures_of_another_type_are_stretched_between_their_percentiles() -> None:
+    ramp = np.arange(1000, dtype=np.uint16).reshape(1, 25, 40)
+    shown = to_display(Image(ramp))[0]
+    assert (shown.min(), shown.max()) == (0, 255)
+    assert abs(int(shown[12, 20, 0]) - 127) <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_constant_picture_can_be_shown(dtype: type) -> None:
+    assert np.unique(to_display(Image(np.full((1, 4, 5), 7, dtype)))).size == 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_any_number_of_channels_is_shown_in_three(channels: int) -> None:
+    assert to_display(Image(np.zeros((channels, 4, 5), np.uint8))).shape == (1, 4, 5, 3)
+
+
+def test_an_outline_is_the_rim_also_along_the_border() -> None:
+    assert outline(np.ones((3, 3), bool)).tolist() == [[True, True, True], [True, False, True], [True, True, True]]
+
+
+def test_one_tile_is_its_own_sheet() -> None:
+    tile = np.zeros((4, 5, 3), np.uint8)
+    assert sheet([tile]) is tile
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.5, 0.7], [math.nan, 0.5, 0.7], [math.nan] * 3, [0.5] * 3])
+def test_curves_are_drawn_with_gaps_where_nothing_is_known(values: list[float]) -> None:
+    chart = curves([10, 20, 30], {"nerve": values}, title="Dice", x_label="step")
+    assert (chart.shape, chart.dtype) == ((360, 640, 3), np.uint8)
+    plot = chart[34:318, 58:490]
+    assert (plot == colour_of(1)).all(axis=2).any() == any(map(math.isfinite, values))
+
+
+def test_a_curve_of_one_point_or_none_can_be_drawn() -> None:
+    assert curves([5], {"loss": [0.3]}, title="t", x_label="x").shape == curves([], {"loss": []}, title="t", x_label="x").shape
+
+
+def test_a_curve_with_more_numbers_than_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        curves([1], {"loss": [0.3, 0.4]}, title="t", x_label="x")
