@@ -118,7 +118,7 @@ class PredictSettings(Settings):
 
 
 class RunConfig(Settings):
-    """Everything about a run. `model.in_channels` and `model.num_classes` follow from `preprocess.channels` and `data.labels`."""
+    """Everything about a run. `model.in_channels` and `model.num_classes` follow from `preprocess` and `data.labels`."""
 
     description: str = ""
     data: DataSettings = DataSettings()
@@ -136,11 +136,11 @@ class RunConfig(Settings):
             return given
         model = dict(given.get("model", {}))
         labels = (given.get("data") or {}).get("labels") if isinstance(given.get("data", {}), Mapping) else None
-        channels = (given.get("preprocess") or {}).get("channels") if isinstance(given.get("preprocess", {}), Mapping) else None
+        preprocess = given.get("preprocess")
         if isinstance(labels, Mapping):
             model.setdefault("num_classes", len(labels))
-        if isinstance(channels, int):
-            model.setdefault("in_channels", channels)
+        if isinstance(preprocess, Mapping):
+            model.setdefault("in_channels", _in_channels(preprocess))
         return {**given, "model": model}
 
     @model_validator(mode="after")
@@ -148,7 +148,7 @@ class RunConfig(Settings):
         self.data.make_labels()
         for name, have, source, want in (
             ("num_classes", self.model.num_classes, "data.labels", len(self.data.labels)),
-            ("in_channels", self.model.in_channels, "preprocess.channels", self.preprocess.channels),
+            ("in_channels", self.model.in_channels, "preprocess", self.preprocess.in_channels),
         ):
             if have != want:
                 raise ValueError(f"model.{name} is {have}, but {source} says {want}; leave model.{name} out, it follows")
@@ -156,6 +156,14 @@ class RunConfig(Settings):
             patch = "x".join(map(str, self.train.patch))
             raise ValueError(f"augment.right_angles is {self.augment.right_angles:g}, but train.patch is {patch}; a turn swaps the sides: make it square")
         return self
+
+
+def _in_channels(preprocess: Mapping[str, Any]) -> int:
+    """What the network will see; where the settings are wrong any number does, since they are refused in their own words."""
+    try:
+        return PreprocessSettings.model_validate(preprocess).in_channels
+    except ValidationError:
+        return PreprocessSettings().in_channels
 
 
 PATH_KEYS = (("data", "manifest"), ("data", "images"), ("data", "masks"), ("train", "start_from"))

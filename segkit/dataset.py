@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +29,14 @@ from segkit.errors import PairingError, SegkitError, SettingsError, TrainingErro
 from segkit.image import Image
 from segkit.io import Row, pair_folders, read_image, read_manifest, read_mask
 from segkit.labels import IGNORE_INDEX, Labels, Mask
+from segkit.models.unet import grow
 from segkit.preprocess import PreprocessSettings, prepare
 
 COORDINATES_KEPT = 512
 """Foreground pixels remembered for each class of each slice, evenly spread; patches are centred on them."""
+
+POLL_SECONDS = 5.0
+"""How often a run that waits for its workers looks whether they are alive."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def prepare_pair(image: Image, mask: Mask, settings: PreprocessSettings) -> Prep
     """Walk a pair to the model's grid, slice by slice."""
     preparation = prepare(image, settings)
     indices = mask.indices if image.is_volume else mask.indices[None]
-    pictures = torch.stack([preparation.apply(pixels) for pixels in image.slices])
+    pictures = torch.stack(list(preparation.walk(image.slices)))
     return Prepared(pictures, torch.stack([preparation.apply_to_truth(plane) for plane in indices]))
 
 
@@ -263,7 +270,7 @@ class PatchDataset(Dataset[Any]):
 def crop(picture: Tensor, truth: Tensor, patch: tuple[int, int], centre: tuple[int, int] | None, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """A patch around `centre` as far as the border allows, or anywhere; a picture smaller than the patch is padded.
 
-    (C, H, W), (H, W) -> (C, h, w), (h, w). Padding repeats the picture's border, and the truth there is `IGNORE_INDEX`.
+    (C, H, W), (H, W) -> (C, h, w), (h, w). Padding is the network's own, and the truth there is `IGNORE_INDEX`.
     """
     corner = []
     for axis, (length, size) in enumerate(zip(truth.shape, patch, strict=True)):
@@ -279,9 +286,8 @@ def pad_to(picture: Tensor, truth: Tensor, patch: tuple[int, int]) -> tuple[Tens
     if max(missing) <= 0:
         return picture, truth
     top, left = (max(0, lacking) // 2 for lacking in missing)
-    sides = (left, max(0, missing[1]) - left, top, max(0, missing[0]) - top)
-    padded = torch.nn.functional.pad(picture[None], sides, mode="replicate")[0]
-    return padded, torch.nn.functional.pad(truth, sides, value=IGNORE_INDEX)
+    columns, rows = (left, max(0, missing[1]) - left), (top, max(0, missing[0]) - top)
+    return grow(picture[None], columns, rows)[0], torch.nn.functional.pad(truth, (*columns, *rows), value=IGNORE_INDEX)
 
 
 @dataclass
@@ -313,22 +319,31 @@ class BatchLoader:
             num_workers=self.workers,
             collate_fn=collate,
             multiprocessing_context="spawn" if self.workers else None,
-            timeout=self.train.worker_timeout if self.workers else 0,
+            timeout=min(POLL_SECONDS, self.train.worker_timeout) if self.workers else 0,
             worker_init_fn=_ignore_signals if self.workers else None,
         )
-        self._iterator = iter(loader)
+        with _keeping_the_handler_of_dead_children():
+            self._iterator = iter(loader)
         while True:
-            try:
-                batch = next(self._iterator)
-            except RuntimeError as error:  # torch's own words for a worker that was killed, or that is silent
-                raise loading_failed(error) from error
+            batch = self._next()
             if isinstance(batch, SegkitError):
                 raise batch
             yield batch
 
-    @property
-    def has_lost_a_worker(self) -> bool:
-        return any(not worker.is_alive() for worker in self._processes())
+    def _next(self) -> Any:
+        deadline = time.monotonic() + self.train.worker_timeout
+        while True:
+            try:
+                return next(self._iterator)
+            except RuntimeError as error:
+                dead = any(not process.is_alive() for process in self._processes())
+                waiting = str(error).startswith("DataLoader timed out")  # torch's words; asking again is safe then
+                if not dead and waiting and time.monotonic() < deadline:
+                    continue
+                if not dead and not waiting:
+                    raise
+                what = str(error) if dead else f"no batch came for {self.train.worker_timeout:g} s (train.worker_timeout)"
+                raise TrainingError(f"loading patches failed: {what}; with train.workers=0 they are loaded in this process") from error
 
     def close(self) -> None:
         """End the worker processes."""
@@ -344,8 +359,13 @@ class BatchLoader:
         return list(self._iterator._workers) if self._iterator is not None and self.workers else []
 
 
-def loading_failed(error: Exception) -> TrainingError:
-    return TrainingError(f"loading patches failed: {error}; with train.workers=0 they are loaded in this process")
+@contextmanager
+def _keeping_the_handler_of_dead_children() -> Iterator[None]:
+    """torch would have a dead worker raise wherever this process is at that moment, in the middle of writing a file too; `BatchLoader` looks itself."""
+    before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _ignore_signals(worker: int) -> None:

@@ -103,9 +103,8 @@ def segment(image: Image, model: Model, settings: PredictSettings | None = None,
     indices = np.empty((len(image.slices), *image.shape[-2:]), np.uint8)
     kept: list[NDArray[np.float16]] = []
     confidence = 0.0
-    prepared = (preparation.apply(pixels) for pixels in image.slices)
     flips = known_flips(model.run.augment) if settings.tta else ((),)
-    for plane, logits in enumerate(score(prepared, preparation.target, model.engine, settings.tiles, flips)):
+    for plane, logits in enumerate(score(preparation.walk(image.slices), preparation.target, model.engine, settings.tiles, flips)):
         probabilities = preparation.undo(logits).softmax(dim=0)                 # (K, H, W)
         best, chosen = probabilities.max(dim=0)
         indices[plane] = chosen.to(torch.uint8).numpy()

@@ -16,7 +16,9 @@ from segkit.config import RunConfig
 from segkit.errors import VanishedError, WeightsError
 from segkit.models import build_model
 
-RUN = RunConfig.model_validate({"model": {"feature_scale": 32}, "data": {"manifest": "/home/somebody/patients.csv", "labels": {"background": 0, "vessel": 255}}})
+RUN = RunConfig.model_validate(
+    {"model": {"feature_scale": 32}, "data": {"manifest": "/home/somebody/patients.csv", "labels": {"background": 0, "vessel": 255}}}
+)
 
 
 @pytest.fixture

@@ -112,3 +112,7 @@ def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> N
 
 def test_a_default_run_is_valid() -> None:
     assert RunConfig().model.num_classes == 2
+
+
+def test_neighbouring_slices_are_channels_too(tmp_path: Path) -> None:
+    assert load_run(write(tmp_path, "preprocess: {channels: 1, context: 2}")).model.in_channels == 5

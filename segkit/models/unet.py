@@ -71,10 +71,14 @@ class DecoderStage(nn.Module):
 
 def pad_to_multiple(picture: Tensor, multiple: int) -> Tensor:
     """Grow H and W at their ends to the next multiple: mirrored where the picture is long enough, its last line repeated otherwise."""
-    down, right = (-picture.shape[-2]) % multiple, (-picture.shape[-1]) % multiple
-    for pad, length, sides in ((right, picture.shape[-1], (0, right, 0, 0)), (down, picture.shape[-2], (0, 0, 0, down))):
-        if pad:
-            picture = F.pad(picture, sides, mode="reflect" if pad < length else "replicate")
+    return grow(picture, (0, -picture.shape[-1] % multiple), (0, -picture.shape[-2] % multiple))
+
+
+def grow(picture: Tensor, columns: tuple[int, int], rows: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) with so many columns more on the left and right, rows more at the top and bottom: mirrored, or the last line repeated."""
+    for sides, length in (((*columns, 0, 0), picture.shape[-1]), ((0, 0, *rows), picture.shape[-2])):
+        if any(sides):
+            picture = F.pad(picture, sides, mode="reflect" if max(sides) < length else "replicate")
     return picture
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +22,10 @@ LUMA = (0.299, 0.587, 0.114)
 class PreprocessSettings(BaseModel):
     """How pictures are made ready; stored in the model, so that prediction does what training did.
 
-    channels : channels that the model sees (the network's in_channels).
+    channels : channels of a picture, or of each slice of a volume.
     convert_channels : a colour picture becomes grey by `LUMA` for a model of one channel, a grey one is repeated for a model of three;
         without it both are refused.
+    context : so many neighbouring slices on either side go in as further channels (beyond a volume's ends its last slice is repeated).
     intensity : "fixed", "window" or "zscore".
     resize : "native", "long_side" or "spacing".
     """
@@ -32,8 +34,14 @@ class PreprocessSettings(BaseModel):
 
     channels: int = Field(default=3, ge=1, le=4096)
     convert_channels: bool = False
+    context: int = Field(default=0, ge=0, le=16)
     intensity: IntensitySettings = FixedRange()
     resize: ResizeSettings = Native()
+
+    @property
+    def in_channels(self) -> int:
+        """Channels that the network sees."""
+        return self.channels * (1 + 2 * self.context)
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,17 @@ class Preparation:
     normalise: Normalise
     convert: bool
     channels: int
+    context: int
     shape: tuple[int, int]
     target: tuple[int, int]
+
+    def walk(self, slices: Array) -> Iterator[Tensor]:
+        """(S, C, H, W) of the file -> for each slice (C' (1 + 2 context), H', W') float32, itself and its neighbours in their order."""
+        ready: dict[int, Tensor] = {}
+        for plane in range(len(slices)):
+            around = [min(max(plane + step, 0), len(slices) - 1) for step in range(-self.context, self.context + 1)]
+            ready = {number: ready[number] if number in ready else self.apply(slices[number]) for number in dict.fromkeys(around)}
+            yield torch.cat([ready[number] for number in around])
 
     def apply(self, pixels: Array) -> Tensor:
         """(C, H, W) of the file -> (C', H', W') float32 on the model's grid and in its range."""
@@ -63,7 +80,7 @@ class Preparation:
 
 
 def prepare(image: Image, settings: PreprocessSettings) -> Preparation:
-    """Look at the whole picture or volume once; then each slice goes through `Preparation.apply`.
+    """Look at the whole picture or volume once; then its slices go through `Preparation.walk`.
 
     Raises
     ------
@@ -77,7 +94,7 @@ def prepare(image: Image, settings: PreprocessSettings) -> Preparation:
         hint = "; allow it with --convert-channels (preprocess.convert_channels)" if {image.channels, settings.channels} == {1, 3} else ""
         raise ChannelsError(f"{image.name}: has {_channels(image.channels)}, the model takes {_channels(settings.channels)}{hint}")
     height, width = image.pixels.shape[-2:]
-    return Preparation(settings.intensity.measure(image), convert, settings.channels, (height, width), settings.resize.target(image))
+    return Preparation(settings.intensity.measure(image), convert, settings.channels, settings.context, (height, width), settings.resize.target(image))
 
 
 def _convert(picture: Tensor, channels: int) -> Tensor:

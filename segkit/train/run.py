@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from segkit.checkpoint import Card, save_model
 from segkit.config import RunConfig, TrainSettings
-from segkit.dataset import BatchLoader, Case, CaseStore, Inventory, PatchDataset, find_cases, load_pair, loading_failed, take_inventory
+from segkit.dataset import BatchLoader, Case, CaseStore, Inventory, PatchDataset, find_cases, load_pair, take_inventory
 from segkit.engines import TorchEngine, choose_device, choose_precision, describe
 from segkit.engines.hardware import DTYPES
-from segkit.errors import SegkitError, SettingsError, TrainingError
+from segkit.errors import SettingsError, TrainingError
 from segkit.evaluation import evaluate_pairs
 from segkit.io import write_json
 from segkit.labels import Mask
@@ -71,12 +71,7 @@ def train(run: RunConfig, folder: Path, *, resume: bool = False, watcher: Watche
     loader = BatchLoader(PatchDataset(store, inventory, run), run.train, count_workers(run.train, inventory))
     with closing(loader), closing(Track(folder, run.train.tensorboard)) as track, listening() as stop:
         course = Course(run, folder, inventory, validation, device, precision, watcher, track)
-        try:
-            reason = loop(state, course, loader.batches(state.step), stop)
-        except RuntimeError as error:  # torch tells of a dead worker process wherever the run is at that moment
-            if isinstance(error, SegkitError) or not loader.has_lost_a_worker:
-                raise
-            raise loading_failed(error) from error
+        reason = loop(state, course, loader.batches(state.step), stop)
     outcome = Outcome(reason, state.best, state.step, state.seconds / 60, stop.signal if reason == "interrupted" else None)
     write_json(folder / "run.json", {**about, **ending(outcome, state.history)})
     return outcome

@@ -113,7 +113,8 @@ def restore(state: State, path: Path, run: RunConfig, fingerprint: str) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         settings, seen = content["settings"], content["fingerprint"]
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path}: is not the state of a run, or is damaged ({error}); start again without --resume, in another folder") from error
+        why = "reading it would execute code" if isinstance(error, pickle.UnpicklingError) else str(error)
+        raise WeightsError(f"{path}: is not the state of a run, or is damaged ({why}); start again without --resume, in another folder") from error
     changed = sorted(key for key, value in identity(run).items() if settings.get(key) != value)
     if changed:
         raise SettingsError(f"{path.parent}: its run had other settings for {', '.join(changed)}; resume with the same ones, or start in another folder")

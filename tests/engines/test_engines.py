@@ -44,7 +44,9 @@ def test_bfloat16_comes_back_as_float32_and_nearly_the_same() -> None:
     assert (half - full).abs().mean() < 0.05 * full.abs().mean()
 
 
-@pytest.mark.parametrize(("wanted", "message"), [("gpu", "is not a device"), ("cuda:99", "this torch sees"), ("vulkan", "is not supported"), ("meta", "is not supported")])
+@pytest.mark.parametrize(
+    ("wanted", "message"), [("gpu", "is not a device"), ("cuda:99", "this torch sees"), ("vulkan", "is not supported"), ("meta", "is not supported")]
+)
 def test_a_device_that_is_not_there_is_refused(wanted: str, message: str) -> None:
     with pytest.raises(DeviceError, match=message):
         choose_device(wanted)

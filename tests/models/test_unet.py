@@ -31,7 +31,7 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize(("feature_scale", "upsampling", "batchnorm"), COUNTS)
+@pytest.mark.parametrize(("feature_scale", "upsampling", "batchnorm"), list(COUNTS))
 def test_it_has_the_published_number_of_parameters(feature_scale: float, upsampling: str, batchnorm: bool) -> None:
     with torch.device("meta"):
         network = build_model("unet", encoder="plain", feature_scale=feature_scale, upsampling=upsampling, batchnorm=batchnorm, in_channels=3, num_classes=2)
@@ -52,7 +52,7 @@ def test_a_picture_scores_the_same_alone_and_in_a_batch() -> None:
         torch.testing.assert_close(network(pictures)[1], network(pictures[1:2])[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("upsampling", "batchnorm"), itertools.product(["bilinear", "deconv"], [True, False]))
+@pytest.mark.parametrize(("upsampling", "batchnorm"), list(itertools.product(["bilinear", "deconv"], [True, False])))
 def test_every_parameter_learns(upsampling: str, batchnorm: bool) -> None:
     network = build_model("unet", feature_scale=16, upsampling=upsampling, batchnorm=batchnorm)
     F.cross_entropy(network(torch.randn(2, 3, 32, 32)), torch.randint(0, 2, (2, 32, 32))).backward()

@@ -106,3 +106,18 @@ def test_a_grey_picture_is_repeated_for_a_colour_model() -> None:
 def test_five_channels_can_not_be_converted() -> None:
     with pytest.raises(ChannelsError, match="has 5 channels, the model takes 1 channel"):
         prepare(Image(np.zeros((5, 4, 4), np.uint8)), settings(convert_channels=True))
+
+
+def test_a_slice_sees_its_neighbours_and_the_last_one_itself_again() -> None:
+    volume = Image(np.arange(4, dtype=np.float32)[:, None, None, None] * np.ones((4, 1, 8, 8), np.float32))
+    rule = settings(context=1, intensity={"kind": "fixed", "low": -8, "high": 8})
+    walked = [(8 * picture[:, 0, 0]).tolist() for picture in prepare(volume, rule).walk(volume.slices)]
+    assert walked == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+    assert rule.in_channels == 3
+
+
+def test_without_context_a_slice_walks_alone() -> None:
+    volume = Image(np.random.default_rng(0).random((3, 1, 9, 7)).astype(np.float32))
+    preparation = prepare(volume, settings())
+    for walked, pixels in zip(preparation.walk(volume.slices), volume.slices, strict=True):
+        torch.testing.assert_close(walked, preparation.apply(pixels))

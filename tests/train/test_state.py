@@ -1,0 +1,139 @@
+"""The state of a run: there and back, and refused where it belongs to another run."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toys import toy_run
+
+from segkit.checkpoint import load_model
+from segkit.config import RunConfig
+from segkit.errors import SettingsError, VanishedError, WeightsError
+from segkit.train.record import Row
+from segkit.train.state import State, fresh_state, identity, make_optimizer, restore, save_state
+
+CPU = torch.device("cpu")
+
+
+def make_state(run: RunConfig) -> State:
+    return fresh_state(run, CPU, "fp32")[0]
+
+
+def stepped(run: RunConfig) -> State:
+    """One step away from the start."""
+    state = make_state(run)
+    state.network(torch.rand(2, 1, 16, 16)).square().mean().backward()
+    state.optimizer.step()
+    state.step, state.best, state.loss = 7, 0.25, 1.5
+    state.history.append(Row(7, 0.5, 1e-3, 1.5, {"disc": 0.25}))
+    return state
+
+
+def test_a_saved_state_comes_back_whole(tmp_path: Path) -> None:
+    run = toy_run(tmp_path)
+    state = stepped(run)
+    save_state(state, tmp_path / "state.pt", run, "abc")
+    drawn = torch.rand(3)
+    torch.manual_seed(5)
+    back = make_state(run)
+    restore(back, tmp_path / "state.pt", run, "abc")
+    for key, value in state.network.state_dict().items():
+        assert torch.equal(back.network.state_dict()[key], value)
+        assert torch.equal(back.averaged[key], state.averaged[key])
+    assert (back.step, back.best, back.loss, back.history) == (7, 0.25, 1.5, state.history)
+    for one, other in zip(back.optimizer.state.values(), state.optimizer.state.values(), strict=True):
+        assert torch.equal(one["exp_avg_sq"], other["exp_avg_sq"])
+    assert torch.equal(torch.rand(3), drawn)                       # the random numbers go on where they were
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"train": {"learning_rate": 0.5}}, "train.learning_rate"),
+        ({"train": {"batch_size": 3}}, "train.batch_size"),
+        ({"train": {"steps": 99, "seed": 3}}, "train.seed, train.steps"),
+        ({"model": {"feature_scale": 8}}, "model.feature_scale"),
+        ({"augment": {"rotation": 5}}, "augment.rotation"),
+        ({"loss": {"dice": 2}}, "loss.dice"),
+        ({"data": {"labels": {"background": 0, "ring": 255}}}, "data.labels"),
+    ],
+)
+def test_other_settings_are_refused_by_name(tmp_path: Path, changed: dict[str, Any], name: str) -> None:
+    run = toy_run(tmp_path)
+    save_state(make_state(run), tmp_path / "state.pt", run, "abc")
+    tree = run.model_dump()
+    for room, settings in changed.items():
+        tree[room].update(settings)
+    other = RunConfig.model_validate(tree)
+    with pytest.raises(SettingsError, match=f"its run had other settings for {name}; resume with the same ones"):
+        restore(make_state(run), tmp_path / "state.pt", other, "abc")
+
+
+def test_how_long_and_where_it_runs_may_change(tmp_path: Path) -> None:
+    assert identity(toy_run(tmp_path)) == identity(toy_run(tmp_path / "moved", minutes=5, patience=3, workers=2, cache_mb=1, tensorboard=True))
+
+
+def test_other_data_is_refused(tmp_path: Path) -> None:
+    run = toy_run(tmp_path)
+    save_state(make_state(run), tmp_path / "state.pt", run, "abc")
+    with pytest.raises(SettingsError, match="saw other training data than there is now"):
+        restore(make_state(run), tmp_path / "state.pt", run, "abd")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", pickle.dumps({"step": 1}, protocol=2), b"words"])
+def test_a_damaged_state_is_refused(tmp_path: Path, content: bytes) -> None:
+    run = toy_run(tmp_path)
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(WeightsError, match="is not the state of a run, or is damaged"):
+        restore(make_state(run), tmp_path / "state.pt", run, "abc")
+
+
+def test_a_torch_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "state.pt")
+    with pytest.raises(WeightsError, match="is not the state of a run"):
+        restore(make_state(toy_run(tmp_path)), tmp_path / "state.pt", toy_run(tmp_path), "abc")
+
+
+def test_the_seed_decides_the_first_weights(tmp_path: Path) -> None:
+    first, same, other = (make_state(toy_run(tmp_path, seed=seed)).network.state_dict() for seed in (1, 1, 2))
+    key = "head.weight"
+    assert torch.equal(first[key], same[key])
+    assert not torch.equal(first[key], other[key])
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_biases_and_batch_norms_are_not_decayed(tmp_path: Path, kind: str) -> None:
+    run = toy_run(tmp_path, optimizer=kind, weight_decay=0.1)
+    network = make_state(run).network
+    decay = {id(parameter): group["weight_decay"] for group in make_optimizer(network, run.train).param_groups for parameter in group["params"]}
+    assert {name: decay[id(parameter)] for name, parameter in network.named_parameters()} == {
+        name: 0.1 if parameter.ndim == 4 else 0.0 for name, parameter in network.named_parameters()
+    }
+
+
+def test_sgd_goes_with_nesterov_where_there_is_momentum(tmp_path: Path) -> None:
+    for momentum, nesterov in ((0.9, True), (0.0, False)):
+        run = toy_run(tmp_path, optimizer="sgd", momentum=momentum)
+        optimizer = make_optimizer(make_state(run).network, run.train)
+        assert isinstance(optimizer, torch.optim.SGD)
+        assert (optimizer.defaults["momentum"], optimizer.defaults["nesterov"]) == (momentum, nesterov)
+
+
+def test_a_run_can_start_from_the_weights_of_another(disc_run: Path, discs: Path) -> None:
+    run = toy_run(discs, start_from=str(disc_run / "model.safetensors"))
+    state, told = fresh_state(run, CPU, "fp32")
+    weights = load_model(disc_run).weights
+    assert all(torch.equal(value, weights[key]) for key, value in state.network.state_dict().items())
+    assert told[0].endswith(f"all {len(weights)} tensors loaded")
+
+
+def test_weights_to_start_from_must_be_there_and_fit(tmp_path: Path) -> None:
+    with pytest.raises(VanishedError, match=r"nowhere\.pth: no such weights file"):
+        make_state(toy_run(tmp_path, start_from=str(tmp_path / "nowhere.pth")))
+    torch.save({"head.weight": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="do not fit the network of the settings; 1 of another shape: head.weight"):
+        make_state(toy_run(tmp_path, start_from=str(tmp_path / "w.pth")))
