@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from segkit import __version__
 from segkit.config import RunConfig, validate_run
 from segkit.errors import SettingsError, VanishedError, WeightsError
-from segkit.io import atomic_path
+from segkit.io import write_bytes
 
 FORMAT = 1
 
@@ -71,8 +71,7 @@ def save_model(path: Path, run: RunConfig, weights: Mapping[str, Tensor], card: 
     settings["train"]["start_from"] = None
     metadata = {"segkit": json.dumps({"format": FORMAT, "run": settings, "card": asdict(card)})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata)
+    write_bytes(path, safetensors.torch.save(tensors, metadata))
 
 
 def locate_model(model: str | Path) -> Path:

@@ -335,15 +335,15 @@ class BatchLoader:
         while True:
             try:
                 return next(self._iterator)
-            except RuntimeError as error:
-                dead = any(not process.is_alive() for process in self._processes())
+            except (RuntimeError, EOFError, ConnectionError) as error:
+                hung_up = not isinstance(error, RuntimeError)  # died with a batch on its way
+                dead = hung_up or any(not process.is_alive() for process in self._processes())
                 waiting = str(error).startswith("DataLoader timed out")  # torch's words; asking again is safe then
-                if not dead and waiting and time.monotonic() < deadline:
-                    continue
                 if not dead and not waiting:
                     raise
-                what = str(error) if dead else f"no batch came for {self.train.worker_timeout:g} s (train.worker_timeout)"
-                raise TrainingError(f"loading patches failed: {what}; with train.workers=0 they are loaded in this process") from error
+                if dead or time.monotonic() > deadline:
+                    what = "a worker process died" if dead else f"no batch came for {self.train.worker_timeout:g} s (train.worker_timeout)"
+                    raise TrainingError(f"loading patches failed: {what}; with train.workers=0 they are loaded in this process") from error
 
     def close(self) -> None:
         """End the worker processes."""

@@ -16,8 +16,8 @@ from segkit.labels import IGNORE_INDEX
 
 Array = NDArray[Any]
 
-COLOURS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (240, 180, 40), (145, 110, 200), (120, 200, 80), (220, 110, 170), (60, 84, 136))
-"""Of classes 1, 2, ..., then from the start again: told apart on grey and on red, also by most colour-blind people."""
+COLOURS = ((0, 215, 175), (245, 155, 45), (165, 120, 235), (235, 80, 60), (85, 190, 230), (240, 205, 60), (225, 115, 180), (90, 115, 200))
+"""Of classes 1, 2, ..., then from the start again: the first stand out on grey and on the red of a fundus, also for most colour-blind people."""
 
 SHEET_SLICES = 12
 """Slices of a volume on one overlay: those with the most foreground, in order."""

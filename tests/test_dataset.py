@@ -308,7 +308,7 @@ def test_a_worker_draws_the_same_patches_outlives_signals_and_dies_with_a_word(i
     for _ in range(5):                                              # more than are ready in advance
         next(batches)
     os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(TrainingError, match=r"loading patches failed: DataLoader worker .* with train\.workers=0"):
+    with pytest.raises(TrainingError, match=r"loading patches failed: a worker process died; with train\.workers=0"):
         while True:
             next(batches)
     in_a_worker.close()

@@ -49,9 +49,9 @@ class Witness(Silence):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every look at the clock takes a tenth of a second: a step takes three, a validation one."""
+    """Every look at the clock takes a fifth of a second."""
     ticks = iter(range(10**9))
-    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: 0.1 * next(ticks)))
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: 0.2 * next(ticks)))
     yield
 
 
@@ -215,13 +215,13 @@ def test_with_minutes_the_learning_rate_reaches_0_at_the_end_and_the_last_valida
     witness = Witness()
     outcome = train(toy_run(discs, minutes=0.1, validations=3), tmp_path, watcher=witness)
     assert outcome.reason == "finished"
-    assert 5.5 < 60 * outcome.minutes < 6.5
+    assert 5 < 60 * outcome.minutes < 7                            # 6, and a step takes 0.6
     assert len(witness.rows) == 3
-    assert witness.rows[-1].learning_rate < 0.02 * 1e-3
+    assert witness.rows[-1].learning_rate < 0.05 * 1e-3
     progress = [report.progress for report in witness.reports]
     assert progress == sorted(progress)
     assert progress[-1] == 1
-    assert witness.reports[-1].seconds_left < 0.5
+    assert witness.reports[-1].seconds_left < 1
 
 
 def test_a_run_that_is_resumed_with_more_minutes_is_validated_in_them_too(tmp_path: Path, discs: Path, clock: None) -> None:
@@ -257,7 +257,7 @@ def test_a_worker_that_is_killed_ends_the_run_and_leaves_no_process_behind(tmp_p
             for child in multiprocessing.active_children():
                 child.kill()
 
-    with pytest.raises(TrainingError, match=r"loading patches failed: DataLoader worker .* with train\.workers=0"):
+    with pytest.raises(TrainingError, match=r"loading patches failed: a worker process died; with train\.workers=0"):
         train(toy_run(discs, workers=1, steps=10**6), tmp_path, watcher=Killer())
     assert multiprocessing.active_children() == []
 

@@ -1,0 +1,79 @@
+"""The command itself: help without waiting, errors as one line, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+import segkit
+from segkit import cli
+from segkit.cli import VERBS, main
+from segkit.errors import SettingsError, WriteError
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "segkit", *arguments], capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_help_lists_the_verbs_and_imports_no_torch() -> None:
+    done = run("--help", env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.returncode == 0
+    assert all(verb in done.stdout and line.rstrip(".")[:30] in done.stdout for verb, line in VERBS.items())
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert imported & {"torch", "monai", "albumentations", "numpy", "scipy"} == set()
+
+
+def test_python_m_segkit_is_segkit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version").stdout == f"segkit, version {segkit.__version__}\n"
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"segkit, version {segkit.__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_there_and_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert "Usage: segkit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["segment"], ["predict"], ["predict", "--no-such-option"], ["--no-such-option"], ["train", "a", "b"]])
+def test_what_can_not_be_understood_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "Error: " in told.err
+
+
+@pytest.mark.parametrize(("error", "code"), [(SettingsError("a: wrong"), 2), (WriteError("a: not\nwritten"), 1), (KeyboardInterrupt(), 130)])
+def test_an_error_is_one_line_and_its_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int) -> None:
+    @click.command()
+    def verb() -> None:
+        raise error
+
+    monkeypatch.setattr(cli.Verbs, "get_command", lambda self, ctx, name: verb)
+    assert main(["verb"]) == code
+    assert capsys.readouterr().err.strip().splitlines() == ([] if code == 130 else [f"segkit: {error}"])
+
+
+def test_with_debug_the_place_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def verb() -> None:
+        raise SettingsError("a: wrong")
+
+    monkeypatch.setattr(cli.Verbs, "get_command", lambda self, ctx, name: verb)
+    with pytest.raises(SettingsError, match="a: wrong"):
+        main(["--debug", "verb"])
+
+
+def test_a_fault_of_segkit_itself_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def verb() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli.Verbs, "get_command", lambda self, ctx, name: verb)
+    with pytest.raises(ZeroDivisionError):
+        main(["verb"])

@@ -1,0 +1,199 @@
+"""The walk from pixels to a mask on the same grid, for pictures of any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from toys import disc
+
+import segkit
+from segkit.augment import AugmentSettings
+from segkit.config import PredictSettings, RunConfig
+from segkit.engines import TorchEngine
+from segkit.errors import ChannelsError, RangeError, ShapeError, VanishedError
+from segkit.image import Image
+from segkit.models import build_model
+from segkit.patches import TileSettings
+from segkit.postprocess import PostprocessSettings
+from segkit.predict import Model, known_flips, load, score, segment
+
+TREE = {"model": {"feature_scale": 16, "in_channels": 1}, "preprocess": {"channels": 1}, "data": {"labels": {"background": 0, "nerve": 7, "vessel": 200}}}
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """Three classes, untrained: what it says is nonsense, and the same nonsense every time."""
+    torch.manual_seed(0)
+    run = RunConfig.model_validate(TREE)
+    return Model(run, TorchEngine(build_model(run.model), "cpu", "fp32"))
+
+
+@pytest.fixture(scope="module")
+def trained(disc_run: Path) -> Model:
+    return load(disc_run, device="cpu", precision="fp32")
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [(33, 47), (1, 200), (200, 1), (1, 1), (2, 3), (16, 16), (5, 63), (100, 17)])
+@pytest.mark.parametrize("resize", [{"kind": "native"}, {"kind": "long_side", "pixels": 64}])
+def test_a_mask_has_its_pictures_own_size_and_all_numbers_are_finite(model: Model, size: tuple[int, int], resize: dict[str, object]) -> None:
+    run = RunConfig.model_validate({**TREE, "preprocess": {"channels": 1, "resize": resize}})
+    found = segment(Image(noise(1, *size)), model.with_settings(run), keep_probabilities=True)
+    assert (found.mask.indices.shape, found.mask.indices.dtype) == (size, np.uint8)
+    assert found.probabilities is not None
+    assert found.probabilities.shape == (3, *size)
+    assert np.isfinite(found.probabilities).all()
+    assert 1 / 3 <= found.confidence <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+@pytest.mark.parametrize("intensity", [{"kind": "fixed"}, {"kind": "zscore"}, {"kind": "window", "level": 100, "width": 50}])
+def test_a_constant_picture_gives_finite_numbers(model: Model, value: int, intensity: dict[str, object]) -> None:
+    run = RunConfig.model_validate({**TREE, "preprocess": {"channels": 1, "intensity": intensity}})
+    found = segment(Image(np.full((1, 33, 47), value, np.uint8)), model.with_settings(run), keep_probabilities=True)
+    assert found.probabilities is not None
+    assert np.isfinite(found.probabilities).all()
+
+
+def test_probabilities_add_up_to_1_and_the_mask_is_the_likeliest_class(model: Model) -> None:
+    found = segment(Image(noise(1, 33, 47)), model, keep_probabilities=True)
+    assert found.probabilities is not None
+    np.testing.assert_allclose(found.probabilities.astype(np.float32).sum(axis=0), 1, atol=2e-3)
+    chosen = np.take_along_axis(found.probabilities, found.mask.indices[None].astype(int), axis=0)[0]
+    assert (chosen >= found.probabilities.max(axis=0) - 1e-3).all()
+    assert found.confidence == pytest.approx(float(chosen.astype(np.float64).mean()), abs=1e-3)
+
+
+def test_probabilities_are_only_kept_where_they_are_asked_for(model: Model) -> None:
+    assert segment(Image(noise(1, 9, 9)), model).probabilities is None
+
+
+# Tiles, slices, mirror images.
+
+
+def test_tiles_and_the_whole_picture_agree_far_from_the_seams(model: Model) -> None:
+    """A network sees about 90 pixels far. The tiles end at column 400 and begin at 112: the first and last columns are far from both."""
+    picture = torch.rand(1, 64, 512)
+    tiled = TileSettings(whole_up_to=0, tile=(64, 400), overlap=0.5)
+    (one,), (many,) = (list(score(iter([picture]), (64, 512), model.engine, tiles)) for tiles in (TileSettings(), tiled))
+    assert one.shape == many.shape == (3, 64, 512)
+    torch.testing.assert_close(many[..., :8], one[..., :8], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(many[..., -8:], one[..., -8:], atol=1e-4, rtol=1e-4)
+
+
+def test_in_tiles_a_trained_network_sees_what_it_sees_at_once(trained: Model) -> None:
+    pixels = np.concatenate([disc(100)[0], disc(101)[0], disc(102)[0]], axis=1)          # (48, 144)
+    whole = segment(Image(pixels[None]), trained)
+    tiled = segment(Image(pixels[None]), trained, PredictSettings(tiles=TileSettings(whole_up_to=0, tile=(48, 64), overlap=0.25)))
+    assert np.mean(whole.mask.indices == tiled.mask.indices) > 0.97
+
+
+@pytest.mark.parametrize("tiles", [TileSettings(), TileSettings(whole_up_to=0, tile=(32, 32), overlap=0.5)])
+def test_test_time_augmentation_averages_the_mirror_images(model: Model, tiles: TileSettings) -> None:
+    picture = torch.rand(1, 32, 48)
+    four = ((), (-1,), (-2,), (-2, -1))
+    (found,) = score(iter([picture]), (32, 48), model.engine, tiles, four)
+    if tiles == TileSettings():
+        torch.testing.assert_close(found, torch.stack([model.engine(picture[None].flip(axes)).flip(axes)[0] for axes in four]).mean(dim=0))
+    (mirrored,) = score(iter([picture.flip(-1)]), (32, 48), model.engine, tiles, four)
+    torch.testing.assert_close(mirrored.flip(-1), found, atol=1e-5, rtol=1e-4)
+
+
+def test_only_the_mirror_images_that_training_knew_are_scored() -> None:
+    def flips(across: float, down: float) -> list[tuple[int, ...]]:
+        return list(known_flips(AugmentSettings(horizontal_flip=across, vertical_flip=down)))
+
+    assert (flips(0, 0), flips(0.5, 0), flips(0, 0.5)) == ([()], [(), (-1,)], [(), (-2,)])
+    assert flips(0.5, 0.5) == [(), (-1,), (-2,), (-2, -1)]
+
+
+def test_mirror_images_are_scored_where_it_is_asked_for(model: Model) -> None:
+    picture = Image(noise(1, 32, 48))
+    once, often = (segment(picture, model, PredictSettings(tta=tta), keep_probabilities=True) for tta in (False, True))
+    assert once.probabilities is not None
+    assert often.probabilities is not None
+    assert not np.array_equal(once.probabilities, often.probabilities)
+
+
+def test_a_volume_is_its_slices_one_by_one(model: Model) -> None:
+    stack = noise(5, 1, 33, 47)
+    whole = segment(Image(stack, (2.0, 0.5, 0.5)), model, keep_probabilities=True)
+    assert (whole.mask.indices.shape, whole.mask.spacing_mm) == ((5, 33, 47), (2.0, 0.5, 0.5))
+    assert whole.probabilities is not None
+    assert whole.probabilities.shape == (3, 5, 33, 47)
+    singles = [segment(Image(plane), model) for plane in stack]
+    np.testing.assert_array_equal(whole.mask.indices, [single.mask.indices for single in singles])
+    assert whole.confidence == pytest.approx(np.mean([single.confidence for single in singles]), abs=1e-4)
+
+
+def test_a_picture_scores_the_same_alone_and_among_others(model: Model) -> None:
+    pictures = torch.rand(3, 1, 33, 47)
+    together = list(score(iter(pictures), (33, 47), model.engine, TileSettings()))
+    (alone,) = score(iter(pictures[1:2]), (33, 47), model.engine, TileSettings())
+    torch.testing.assert_close(together[1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_what_is_known_of_the_shape_is_applied_to_the_mask(trained: Model) -> None:
+    pixels = disc(7)[0]
+    settings = PredictSettings(postprocess=PostprocessSettings(min_size_px=10**6))
+    assert segment(Image(pixels[None]), trained).mask.areas_px()["disc"] > 50
+    assert segment(Image(pixels[None]), trained, settings).mask.areas_px() == {"disc": 0}
+
+
+# From Python.
+
+
+def test_a_path_an_array_and_an_image_give_the_same_mask(trained: Model, tmp_path: Path) -> None:
+    pixels, truth = disc(99)
+    Pillow.fromarray(pixels).save(tmp_path / "a.png")
+    masks = [trained.predict(given) for given in (tmp_path / "a.png", str(tmp_path / "a.png"), pixels, Image(pixels[None]))]
+    for mask in masks[1:]:
+        np.testing.assert_array_equal(mask.indices, masks[0].indices)
+    overlap = 2 * ((masks[0].values == 255) & (truth == 255)).sum() / ((masks[0].values == 255).sum() + (truth == 255).sum())
+    assert overlap > 0.8
+
+
+def test_the_values_are_the_users_own_and_the_spacing_gives_areas(model: Model) -> None:
+    mask = model.predict(noise(33, 47), spacing_mm=(0.5, 0.25))
+    assert set(np.unique(mask.values)) <= {0, 7, 200}
+    areas = mask.areas_mm()
+    assert areas is not None
+    assert areas["nerve"] == pytest.approx(mask.areas_px()["nerve"] * 0.125)
+
+
+def test_the_front_door_loads_a_folder_and_a_file(disc_run: Path) -> None:
+    by_folder, by_file = segkit.load(disc_run), segkit.load(str(disc_run / "model.safetensors"))
+    assert by_folder.labels.names == by_file.labels.names == ("background", "disc")
+    assert by_folder.card.steps > 0
+
+
+def test_a_model_that_is_not_there_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(VanishedError, match=r"nowhere: no such model file; .*built-in name: fundus-vessels"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_colour_picture_is_no_grey_one(trained: Model) -> None:
+    with pytest.raises(ChannelsError, match=r"has 3 channels \(colour\), the model takes 1 channel \(grey\); allow it with --convert-channels"):
+        trained.predict(noise(33, 47, 3))
+
+
+def test_five_channels_are_no_grey_picture_either(trained: Model) -> None:
+    with pytest.raises(ChannelsError, match=r"has 5 channels, the model takes 1 channel \(grey\)$"):
+        trained.predict(noise(5, 33, 47))
+
+
+def test_sixteen_bits_are_not_taken_for_white(trained: Model) -> None:
+    with pytest.raises(RangeError, match=r"pixels run from 0 to 60000 \(uint16\), the model takes 0 to 255"):
+        trained.predict(np.array([[0, 60000]], np.uint16))
+
+
+def test_an_array_of_four_axes_is_no_picture(trained: Model) -> None:
+    with pytest.raises(ShapeError, match=r"shape \(2, 3, 4, 5\); expected"):
+        trained.predict(noise(2, 3, 4, 5))
