@@ -22,6 +22,7 @@ from segkit import __version__
 from segkit.config import RunConfig, validate_run
 from segkit.errors import SettingsError, VanishedError, WeightsError
 from segkit.io import write_bytes
+from segkit.io.sniff import open_file
 
 FORMAT = 1
 
@@ -147,21 +148,20 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
             content = content[key]
             report.append(f"took the weights under {key!r}")
             break
-    strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    strangers = [str(key) for key, value in content.items() if not isinstance(value, Tensor) or not isinstance(key, str)]
     if strangers or not content:
         names, verb = ", ".join(strangers[:4]) or "nothing", "is" if len(strangers) == 1 else "are"
         raise WeightsError(f"{path}: holds no state dict: {names} {verb} not weights; save model.state_dict()")
     weights = dict(content)
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in weights):
-            weights = {key.removeprefix(prefix): value for key, value in weights.items()}
-            report.append(f"took {prefix!r} off every key")
+    while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in weights)), None):
+        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+        report.append(f"took {prefix!r} off every key")
     _require_finite(path, weights)
     return weights, report
 
 
 def _read_tensors(path: Path) -> Mapping[str, Any]:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         is_torch = file.read(2) in (b"PK", b"\x80\x02")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True) if is_torch else safetensors.torch.load_file(path)
@@ -209,10 +209,10 @@ def _require_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def _what_it_is(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(4)
-    if not head:
+    if path.stat().st_size == 0:
         return "is empty"
+    with open_file(path) as file:
+        head = file.read(4)
     if head[:2] in (b"PK", b"\x80\x02"):
         return "is a PyTorch file, or the cut-off start of one"
     return "is not a safetensors file, or is damaged"

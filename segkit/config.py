@@ -52,6 +52,15 @@ class DataSettings(Settings):
     mask_threshold: float | None = None
     read: ReadSettings = ReadSettings()
 
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSettings:
+        folders = self.images is not None or self.masks is not None
+        if folders and self.manifest is not None:
+            raise ValueError("both a manifest and the folders images and masks are given; leave one out (data.manifest=null)")
+        if folders and self.validation_split is not None:
+            raise ValueError("validation_split needs a manifest, folders have no splits; use validation_share")
+        return self
+
     def make_labels(self) -> Labels:
         return Labels.from_mapping(self.labels, ignore=self.ignore, threshold=self.mask_threshold)
 
@@ -68,6 +77,7 @@ class TrainSettings(Settings):
     validations : how often within the budget the whole validation pictures are predicted and scored.
     patience : stop after so many validations without a better score; null never stops early.
     workers : processes that load patches; "auto" uses none where all pictures fit in `cache_mb`.
+    cache_mb : memory for prepared pictures, of all processes together; those that do not fit are read again.
     worker_timeout : seconds after which a worker that delivers nothing is given up.
     start_from : weights to begin with (.safetensors, .pth, .pt), of the same network.
     tensorboard : also write event files for TensorBoard (the extra [track]).
@@ -146,6 +156,9 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _agree(self) -> RunConfig:
         self.data.make_labels()
+        weights = self.loss.class_weights
+        if weights is not None and len(weights) != len(self.data.labels):
+            raise ValueError(f"loss.class_weights has {len(weights)} numbers for {len(self.data.labels)} classes")
         for name, have, source, want in (
             ("num_classes", self.model.num_classes, "data.labels", len(self.data.labels)),
             ("in_channels", self.model.in_channels, "preprocess", self.preprocess.in_channels),
@@ -169,8 +182,8 @@ def _in_channels(preprocess: Mapping[str, Any]) -> int:
 PATH_KEYS = (("data", "manifest"), ("data", "images"), ("data", "masks"), ("train", "start_from"))
 
 
-def load_run(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file; `overrides` are ``"a.b=c"`` texts that replace single settings.
+def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read a YAML file; `overrides` are ``"a.b=c"`` texts that replace single settings, and so are `values`, ``{"a.b": c}``, last.
 
     Paths in the file are relative to the file, those in overrides to the current folder.
 
@@ -195,7 +208,12 @@ def load_run(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
         if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str):
             tree[room][key] = str(path.parent / tree[room][key])
     for override in overrides:
-        _replace(tree, override)
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise SettingsError(f"--set {override!r}: expected a.b=value, for example train.learning_rate=3e-4")
+        _replace(tree, key.strip(), parse_yaml(text, f"--set {key}"))
+    for key, value in (values or {}).items():
+        _replace(tree, key, value)
     return validate_run(tree, str(path))
 
 
@@ -245,17 +263,16 @@ def _kind(model: type[BaseModel]) -> Any:
     return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
-def _replace(tree: dict[str, Any], override: str) -> None:
-    path, separator, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not separator or not all(keys):
-        raise SettingsError(f"--set {override!r}: expected a.b=value, for example train.learning_rate=3e-4")
+def _replace(tree: dict[str, Any], path: str, value: Any) -> None:
+    keys = path.split(".")
+    if not all(keys):
+        raise SettingsError(f"--set {path!r}: expected a.b=value, for example train.learning_rate=3e-4")
     for key in keys[:-1]:
         inner = tree.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise SettingsError(f"--set {override!r}: {key} is a value, not a group of settings")
+            raise SettingsError(f"--set {path!r}: {key} is a value, not a group of settings")
         tree = inner
-    tree[keys[-1]] = parse_yaml(text, f"--set {path}")
+    tree[keys[-1]] = value
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -27,7 +27,7 @@ from segkit.augment import Augmenter
 from segkit.config import DataSettings, RunConfig, TrainSettings
 from segkit.errors import PairingError, SegkitError, SettingsError, TrainingError
 from segkit.image import Image
-from segkit.io import Row, pair_folders, read_image, read_manifest, read_mask
+from segkit.io import Row, choose_split, pair_folders, read_image, read_manifest, read_mask
 from segkit.labels import IGNORE_INDEX, Labels, Mask
 from segkit.models.unet import grow
 from segkit.preprocess import PreprocessSettings, prepare
@@ -104,15 +104,12 @@ def _rows(data: DataSettings) -> list[Row]:
 
 
 def _cases(rows: Sequence[Row], split: str | None) -> list[Case]:
-    if split is not None and any(row.split for row in rows):
-        known = sorted({row.split for row in rows if row.split})
-        rows = [row for row in rows if row.split == split]
-        if not rows:
-            raise SettingsError(f"data: no row has split {split!r}; there are: {', '.join(known)}")
+    if any(row.split for row in rows):  # without a split column all rows count
+        rows = choose_split(rows, split, "data")
     without = [row.image.name for row in rows if row.mask is None]
     if without:
-        raise PairingError(f"data: {len(without)} pictures have no mask, first {without[0]}; leave their rows out")
-    return [Case(row.image, row.mask, row.group or row.image.name) for row in rows if row.mask is not None]
+        raise PairingError(f"data: {len(without)} pictures have no mask: {', '.join(without[:5])}{', …' if len(without) > 5 else ''}; leave their rows out")
+    return [Case(row.image, row.mask, row.group or str(row.image)) for row in rows if row.mask is not None]
 
 
 def load_pair(case: Case, data: DataSettings, labels: Labels) -> tuple[Image, Mask]:
@@ -250,10 +247,12 @@ class PatchDataset(Dataset[Any]):
         case, plane, centre = self._choose(rng)
         try:
             prepared = self.store[case]
+            picture, truth = crop(prepared.pictures[plane], prepared.truth[plane], self._train.patch, centre, rng)
+            changed, mask = self._augmenter(picture.numpy(), truth.numpy(), int(rng.integers(2**32)))
         except SegkitError as error:  # travels as a value, so that a worker's traceback does not bury its one line
             return error
-        picture, truth = crop(prepared.pictures[plane], prepared.truth[plane], self._train.patch, centre, rng)
-        changed, mask = self._augmenter(picture.numpy(), truth.numpy(), int(rng.integers(2**32)))
+        except (ValueError, RuntimeError, MemoryError, OSError) as error:  # from the libraries below, which know no file
+            return TrainingError(f"{self.store.cases[case].image}: no patch could be made of it: {error!r}")
         return torch.from_numpy(changed), torch.from_numpy(mask)
 
     def _choose(self, rng: np.random.Generator) -> tuple[int, int, tuple[int, int] | None]:

@@ -20,7 +20,7 @@ from segkit.errors import PairingError, SettingsError, ShapeError, VanishedError
 from segkit.io import read_image, read_mask
 from segkit.io.atomic import write_csv, write_json
 from segkit.io.files import is_named_like_a_picture, is_passed_over, stem
-from segkit.io.manifest import Row, read_manifest
+from segkit.io.manifest import Row, choose_split, read_manifest
 from segkit.io.origin import ReadSettings
 from segkit.io.sniff import as_read_error
 from segkit.labels import IGNORE_INDEX, Labels, Mask
@@ -222,13 +222,7 @@ def _wanted_of_folder(truth: Path, images: Path | None) -> list[Wanted]:
 
 
 def _rows(manifest: Path, split: str | None) -> list[Row]:
-    rows = read_manifest(manifest)
-    if split is None:
-        return rows
-    known = sorted({row.split for row in rows if row.split})
-    if split not in known:
-        raise SettingsError(f"{manifest}: no row has split {split!r}; there are: {', '.join(known) or 'none'}")
-    return [row for row in rows if row.split == split]
+    return choose_split(read_manifest(manifest), split, manifest)
 
 
 def _wanted_of_row(row: Row, manifest: Path) -> Wanted:

@@ -21,17 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
+import torch
 
 from segkit import __version__
 from segkit.config import PredictSettings
 from segkit.engines import describe
 from segkit.errors import CollisionError, SegkitError, SettingsError, WriteError
 from segkit.image import Image
-from segkit.io import ReadSettings, Source, atomic_path, mask_suffix, read_manifest, write_csv, write_json, write_mask
+from segkit.io import ReadSettings, Source, atomic_path, choose_split, mask_suffix, read_manifest, write_csv, write_json, write_mask, write_png
 from segkit.io.files import check_outputs, stem
 from segkit.plot import overlay
 from segkit.predict import Model, Segmentation, segment
+
+BESIDE = ("overlays", "probabilities")
+"""Folders of OUT that hold no masks."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,7 @@ def manifest_sources(manifest: Path, split: str | None) -> tuple[Source, ...]:
     CollisionError
         Two results would have the same name.
     """
-    rows = read_manifest(manifest)
-    known = sorted({row.split for row in rows if row.split})
-    if split is not None and split not in known:
-        raise SettingsError(f"{manifest}: no row has split {split!r}; there are: {', '.join(known) or 'none'}")
-    chosen = [row.image for row in rows if split is None or row.split == split]
+    chosen = [row.image for row in choose_split(read_manifest(manifest), split, manifest)]
     sources = tuple(Source((image,), _below(image, manifest.parent).with_name(stem(image))) for image in chosen)
     check_outputs(sources)
     return sources
@@ -147,6 +146,12 @@ def predict_files(
                 raise
             except SegkitError as error:
                 failures.append(Failure(source.name, error.code, str(error)))
+                _discard(source, out)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_lack_of_memory(error):
+                    raise
+                failures.append(Failure(source.name, "E_OOM", f"{source.name}: too little memory for it; try a smaller --tile"))
+                _discard(source, out)
             if done & (done - 1) == 0:  # now and then: the tables' time stays a small share of the whole, however many files there are
                 _write_tables(out, model, results, failures)
     finally:
@@ -161,8 +166,7 @@ def _predict_one(source: Source, model: Model, out: Path, predict: PredictSettin
     target = out / f"{source.output}{mask_suffix(image)}"
     write_mask(found.mask, image, target)
     if extras.overlay:
-        with atomic_path(out / "overlays" / f"{source.output}.png") as temporary:
-            Pillow.fromarray(overlay(image, found.mask.indices)).save(temporary)
+        write_png(out / "overlays" / f"{source.output}.png", overlay(image, found.mask.indices))
     if extras.probabilities:
         _write_probabilities(found, image, out / "probabilities" / str(source.output), mask_suffix(image))
     seconds = time.monotonic() - began
@@ -170,7 +174,9 @@ def _predict_one(source: Source, model: Model, out: Path, predict: PredictSettin
 
 
 def _write_probabilities(found: Segmentation, image: Image, stem: Path, suffix: str) -> None:
-    """NIfTI: a fourth axis of classes, float32. Others: .npz with `probabilities` (H, W, K) float16 on the file's own grid, and `classes`."""
+    """Where the mask is NIfTI: the same with a further axis of classes, float32. Others: .npz with `classes` and, on the file's own grid,
+    `probabilities` (H, W, K) or (S, H, W, K) float16.
+    """
     assert found.probabilities is not None
     upright = np.moveaxis(found.probabilities, 0, -1)                           # (H, W, K) or (S, H, W, K)
     if suffix.startswith(".nii"):
@@ -190,13 +196,32 @@ def _write_tables(out: Path, model: Model, results: Sequence[Result], failures: 
         (out / "failures.csv").unlink(missing_ok=True)
 
 
+def _discard(source: Source, out: Path) -> None:
+    """A file that failed leaves nothing behind, not even from an earlier run: it would be taken for a result."""
+    stem = str(source.output)
+    for path in (*_masks(out / stem), out / "overlays" / f"{stem}.png", *_masks(out / "probabilities" / stem), out / "probabilities" / f"{stem}.npz"):
+        path.unlink(missing_ok=True)
+
+
+def _masks(stem: Path) -> list[Path]:
+    return [stem.with_name(stem.name + suffix) for suffix in (".png", ".tif", ".nii", ".nii.gz")]
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """torch has a class of its own for a GPU, and only words for a CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error)
+
+
 def _check_out(sources: Sequence[Source], out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise SettingsError(f"{out}: is a file; -o takes a folder for the masks")
+    if (out / "state.pt").exists() or (out / "model.safetensors").exists():
+        raise SettingsError(f"{out}: is the folder of a training run, whose run.json would be lost; choose another with -o, for example {out / 'masks'}")
     inputs = {file.resolve() for source in sources for file in source.files}
     for source in sources:
-        stem = out / str(source.output)
-        clash = [path for suffix in (".png", ".tif", ".nii", ".nii.gz") if (path := stem.with_name(stem.name + suffix)).resolve() in inputs]
+        if source.output.parts[0] in BESIDE and len(source.output.parts) > 1:
+            raise CollisionError(f"{source.name}: its mask would lie among the {source.output.parts[0]} of OUT; rename that folder below INPUT")
+        clash = [path for path in _masks(out / str(source.output)) if path.resolve() in inputs]
         if clash:
             raise CollisionError(f"{clash[0]}: the mask of {source.name} would replace this input file; choose another folder with -o")
     try:

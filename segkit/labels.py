@@ -86,7 +86,7 @@ class Labels:
             The mask holds values that no label names; the message has the counts and what to do.
         """
         if self.colour and raw.size and int(raw.max()) <= 0xFF:
-            raw = raw.astype(np.int64) * 0x010101  # a grey mask among coloured ones: black, white
+            raw = np.where(np.isin(raw, self.values), raw, raw.astype(np.int64) * 0x010101)  # a grey mask among coloured ones: black, white
         if self.threshold is not None:
             low, high = sorted(self.values)
             kept = raw if self.ignore is None else np.where(raw == self.ignore, low, raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from segkit.config import PredictSettings, RunConfig
 from segkit.engines import TorchEngine
 from segkit.image import Image, image_from_array
 from segkit.io import read_image
+from segkit.io.pixels import finite
 from segkit.labels import Labels, Mask
 from segkit.models import build_model
 from segkit.patches import Stitcher, TileSettings, cut, plan_windows
@@ -77,6 +78,7 @@ class Model:
             image = read_image(picture, self.run.data.read)
         else:
             image = picture if isinstance(picture, Image) else image_from_array(picture, spacing_mm)
+            image = replace(image, pixels=finite(image.pixels, image.name)[0])  # a file's reader has seen to that
         return segment(image, self).mask
 
 

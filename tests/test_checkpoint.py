@@ -132,6 +132,13 @@ def test_wrapped_weights_are_unwrapped_and_it_is_told(tmp_path: Path, wrapper: s
     assert report == [f"took the weights under {wrapper!r}", "took 'module.' off every key"]
 
 
+def test_stacked_prefixes_come_off_one_by_one(tmp_path: Path) -> None:
+    torch.save({"_orig_mod.module.a": torch.zeros(1)}, tmp_path / "w.pth")
+    weights, report = read_weights(tmp_path / "w.pth")
+    assert list(weights) == ["a"]
+    assert report == ["took '_orig_mod.' off every key", "took 'module.' off every key"]
+
+
 def test_a_prefix_stays_where_only_some_keys_have_it(tmp_path: Path) -> None:
     torch.save({"module.a": torch.zeros(1), "b": torch.ones(1)}, tmp_path / "w.pth")
     assert list(read_weights(tmp_path / "w.pth")[0]) == ["module.a", "b"]

@@ -69,6 +69,10 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
         ("a: &x [1]\nb: *x", r"line 2: aliases \(\*name\) are not allowed"),
         ("? [a]\n: b", r"can't be a key"),
         ("- 1\n- 2", "holds a list; expected settings"),
+        ("loss: {class_weights: [1, 2, 3]}", "loss.class_weights has 3 numbers for 2 classes"),
+        ("loss: {dice: 0, cross_entropy: 0}", "there is nothing to learn from"),
+        ("data: {manifest: a.csv, images: b, masks: c}", "both a manifest and the folders"),
+        ("data: {images: b, masks: c, validation_split: val}", "validation_split needs a manifest"),
         ("data: 3", r"run\.data: Input should be"),
         ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
     ],
@@ -85,6 +89,10 @@ def test_a_mistake_becomes_one_line_with_the_file_and_the_repair(tmp_path: Path,
 def test_an_override_without_a_value_is_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(SettingsError, match=r"expected a\.b=value"):
         load_run(write(tmp_path, ""), [override])
+
+
+def test_values_with_any_characters_replace_settings_too(tmp_path: Path) -> None:
+    assert load_run(write(tmp_path, ""), values={"data.manifest": Path("süß 🩺.csv")}).data.manifest == Path("süß 🩺.csv")
 
 
 def test_an_override_below_a_value_is_refused(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_split_that_is_not_there_is_refused(discs: Path) -> None:
 
 def test_a_picture_without_a_mask_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("image,mask\na.png,b.png\nc.png,\n")
-    with pytest.raises(PairingError, match=r"1 pictures have no mask, first c\.png"):
+    with pytest.raises(PairingError, match=r"1 pictures have no mask.* c\.png"):
         find_cases(DataSettings(manifest=tmp_path / "m.csv"), seed=0)
 
 

@@ -116,3 +116,8 @@ def test_an_image_without_pixels_or_with_too_little_spacing_is_refused() -> None
         Image(np.zeros((3, 0, 4)))
     with pytest.raises(ShapeError, match="spacing_mm has 2 numbers; expected 3"):
         Image(np.zeros((2, 1, 4, 5)), spacing_mm=(1, 1))
+
+
+def test_pure_dark_blue_is_a_colour_and_no_grey() -> None:
+    labels = Labels.from_mapping({"background": "#000000", "vessel": "#0000ff"})
+    assert labels.encode(np.array([0, 0x0000FF])).tolist() == [0, 1]

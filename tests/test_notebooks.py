@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "walk.ipynb"
-STEPS = 40
+STEPS = 100
 CELL_SECONDS = 600
 
 

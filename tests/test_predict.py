@@ -50,7 +50,7 @@ def test_a_mask_has_its_pictures_own_size_and_all_numbers_are_finite(model: Mode
     assert found.probabilities is not None
     assert found.probabilities.shape == (3, *size)
     assert np.isfinite(found.probabilities).all()
-    assert 1 / 3 <= found.confidence <= 1 + 1e-6
+    assert 1 / 3 - 1e-6 <= found.confidence <= 1 + 1e-6
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
@@ -78,14 +78,20 @@ def test_probabilities_are_only_kept_where_they_are_asked_for(model: Model) -> N
 # Tiles, slices, mirror images.
 
 
-def test_tiles_and_the_whole_picture_agree_far_from_the_seams(model: Model) -> None:
-    """A network sees about 90 pixels far. The tiles end at column 400 and begin at 112: the first and last columns are far from both."""
-    picture = torch.rand(1, 64, 512)
-    tiled = TileSettings(whole_up_to=0, tile=(64, 400), overlap=0.5)
-    (one,), (many,) = (list(score(iter([picture]), (64, 512), model.engine, tiles)) for tiles in (TileSettings(), tiled))
-    assert one.shape == many.shape == (3, 64, 512)
-    torch.testing.assert_close(many[..., :8], one[..., :8], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(many[..., -8:], one[..., -8:], atol=1e-4, rtol=1e-4)
+def test_tiles_and_the_whole_picture_agree_far_from_the_seams() -> None:
+    """A network sees 92 pixels far. Tiles end at column 144 and begin at 96: the first and last of 240 columns are farther than that from both.
+
+    With transposed convolutions: bilinear upsampling with aligned corners depends a little on the size of the map.
+    """
+    torch.manual_seed(0)
+    engine = TorchEngine(build_model("unet", feature_scale=32, in_channels=1, num_classes=3, upsampling="deconv"), "cpu", "fp32")
+    picture = torch.rand(1, 32, 240)
+    tiled = TileSettings(whole_up_to=0, tile=(32, 144), overlap=0.5)
+    (one,), (many,) = (list(score(iter([picture]), (32, 240), engine, tiles)) for tiles in (TileSettings(), tiled))
+    assert one.shape == many.shape == (3, 32, 240)
+    assert one.std() > 0
+    torch.testing.assert_close(many[..., :8], one[..., :8], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(many[..., -8:], one[..., -8:], atol=1e-5, rtol=1e-4)
 
 
 def test_in_tiles_a_trained_network_sees_what_it_sees_at_once(trained: Model) -> None:

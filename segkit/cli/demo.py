@@ -13,10 +13,8 @@ def demo(out: Path) -> int:
     """Segment the vessels in a real fundus photograph (skimage.data.retina) with the model that comes with segkit."""
     import time
 
-    from PIL import Image as Pillow
-
     from segkit.folder import Extras, predict_files
-    from segkit.io import atomic_path, find_sources
+    from segkit.io import find_sources, write_png
     from segkit.predict import load
 
     began = time.monotonic()
@@ -24,8 +22,7 @@ def demo(out: Path) -> int:
     from skimage import data
 
     picture = out / "picture" / "retina.png"
-    with atomic_path(picture) as temporary:
-        Pillow.fromarray(data.retina()).save(temporary, compress_level=1)
+    write_png(picture, data.retina())
     model = load("fundus-vessels")
     summary = predict_files(find_sources(picture).sources, model, out, predict=model.run.predict, read=model.run.data.read, extras=Extras(overlay=True))
     result = summary.results[0]

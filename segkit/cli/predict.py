@@ -22,7 +22,7 @@ EXIT_SOME_FAILED = 3
 @click.option("-r", "--recursive", is_flag=True, help="Go into folders below INPUT too.")
 @click.option("--split", help="With a manifest as INPUT: only the rows of this split.")
 @click.option("--save-overlay", is_flag=True, help="Also draw each mask over its picture.")
-@click.option("--save-probabilities", is_flag=True, help="Also write the probability of every class (.npz; NIfTI for volumes).")
+@click.option("--save-probabilities", is_flag=True, help="Also write the probability of every class: NIfTI where the mask is NIfTI, else .npz.")
 @click.option("--tta", is_flag=True, help="Also score the mirror images that training knew, and average: better, up to four times as slow.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", help="auto takes bfloat16 where the hardware has it.")

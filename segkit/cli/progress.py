@@ -59,7 +59,8 @@ class TrainingProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.stop()
+        if self._task is not None:  # stopping a bar that never began prints an empty line
+            self._live.stop()
 
     def scan(self, cases: Sequence[int]) -> Iterable[int]:
         return watch(cases, "reading pairs")

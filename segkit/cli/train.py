@@ -46,8 +46,7 @@ def train(
     from segkit.train import train as run_training
 
     chosen = {"data.manifest": manifest, "train.minutes": minutes, "train.device": device, "train.precision": precision}
-    replaced = [f"{key}={json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in chosen.items() if value is not None]
-    run = load_run(config, [*overrides, *replaced])
+    run = load_run(config, overrides, {key: value for key, value in chosen.items() if value is not None})
     if quiet:
         outcome = run_training(run, folder, resume=resume, watcher=Silence())
     else:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from segkit.io.atomic import atomic_path, write_bytes, write_csv, write_json, write_text
 from segkit.io.files import Found, Source, find_sources
-from segkit.io.manifest import Row, pair_folders, read_manifest
+from segkit.io.manifest import Row, choose_split, pair_folders, read_manifest
 from segkit.io.origin import Origin, ReadSettings
+from segkit.io.raster_origin import write_png
 from segkit.io.read import mask_suffix, read_image, read_mask, read_series, write_mask
 from segkit.io.sniff import Format, sniff
 
@@ -20,6 +21,7 @@ __all__ = [
     "Row",
     "Source",
     "atomic_path",
+    "choose_split",
     "find_sources",
     "mask_suffix",
     "pair_folders",
@@ -32,5 +34,6 @@ __all__ = [
     "write_csv",
     "write_json",
     "write_mask",
+    "write_png",
     "write_text",
 ]

@@ -7,7 +7,7 @@ import difflib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,17 @@ def read_manifest(path: Path | str) -> list[Row]:
     if not rows:
         raise SettingsError(f"{path}: has no rows; give one line for each picture")
     return rows
+
+
+def choose_split(rows: Sequence[Row], split: str | None, name: Path | str) -> list[Row]:
+    """The rows of a split, all of them for None; `SettingsError` that begins with `name` where no row has it."""
+    if split is None:
+        return list(rows)
+    chosen = [row for row in rows if row.split == split]
+    if not chosen:
+        known = sorted({row.split for row in rows if row.split})
+        raise SettingsError(f"{name}: no row has split {split!r}; there are: {', '.join(known) or 'none'}")
+    return chosen
 
 
 def pair_folders(images: Path | str, masks: Path | str) -> list[Row]:

@@ -87,7 +87,7 @@ class RasterOrigin:
         if name.endswith(TIFF_ENDINGS):
             _write_tiff(stored, path, colour=values.ndim > self._rows + 2)
         elif name.endswith(".png") and not self.is_stack:
-            _write_png(stored, path)
+            write_png(path, stored)
         else:
             raise SettingsError(f"{path}: a mask {'of several slices is written as .tif' if self.is_stack else 'is written as .png or .tif'}; end the name so")
 
@@ -109,11 +109,12 @@ def _turned(array: Array, rows: int, turn_rows: bool, turn_columns: bool) -> Arr
     return np.flip(array, axes) if axes else array
 
 
-def _write_png(stored: Array, path: Path) -> None:
+def write_png(path: Path, pixels: Array) -> None:
+    """(H, W) uint8 or uint16, or (H, W, 3) uint8, as a PNG; `WriteError` where that fails."""
     from PIL import Image as Pillow
 
     with atomic_path(path) as temporary:
-        Pillow.fromarray(stored).save(temporary, format="PNG")
+        Pillow.fromarray(pixels).save(temporary, format="PNG")
 
 
 def _write_tiff(stored: Array, path: Path, *, colour: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class DiceCrossEntropySettings(BaseModel):
@@ -21,3 +21,9 @@ class DiceCrossEntropySettings(BaseModel):
     cross_entropy: float = Field(default=1.0, ge=0)
     batch_dice: bool = True
     class_weights: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> DiceCrossEntropySettings:
+        if self.dice == 0 and self.cross_entropy == 0:
+            raise ValueError("dice and cross_entropy are both 0: there is nothing to learn from")
+        return self

@@ -1,6 +1,6 @@
 """Metrics that measure how far the two outlines lie apart, in millimetres or pixels; 0 is best.
 
-Where a mask is empty there is no outline to measure from and they are NaN. `segkit.evaluation` counts those cases,
+Where a mask is empty there is no outline to measure from and they are NaN. `summary` counts those cases,
 because leaving them out flatters a model that finds nothing where it is unsure.
 """
 

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from segkit.errors import RangeError
@@ -33,6 +33,12 @@ class FixedRange(BaseModel):
     high: float = 255
     model_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
+    @model_validator(mode="after")
+    def _ordered(self) -> FixedRange:
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}; low lies below high")
+        return self
+
     def measure(self, image: Image) -> Normalise:
         """Raises RangeError where the pixels lie far outside low .. high: another bit depth would be scored as if it were white."""
         lowest, highest, slack = float(image.pixels.min()), float(image.pixels.max()), 0.5 * (self.high - self.low)
@@ -41,8 +47,12 @@ class FixedRange(BaseModel):
                 f"{image.name}: pixels run from {lowest:g} to {highest:g} ({image.pixels.dtype}), the model takes {self.low:g} to {self.high:g} "
                 "(preprocess.intensity); rescale the picture, or train with its own range"
             )
+        if image.pixels.dtype.kind == "f" and lowest >= 0 and highest <= 1 and self.high > 2:
+            raise RangeError(
+                f"{image.name}: floats from {lowest:g} to {highest:g}, the model takes {self.low:g} to {self.high:g}; multiply them by {self.high:g}"
+            )
         centre, half = (self.low + self.high) / 2, (self.high - self.low) / 2
-        return lambda picture: (picture - centre) / half
+        return lambda picture: ((picture - centre) / half).clamp(*self.model_range)
 
 
 class Window(BaseModel):
@@ -60,7 +70,10 @@ class Window(BaseModel):
 
 
 class ZScore(BaseModel):
-    """Each channel cut off at two percentiles of the picture or volume, then mean 0 and deviation 1: MR and others whose numbers have no unit."""
+    """Each channel cut off at two percentiles of the picture or volume, then mean 0 and deviation 1: MR and others whose numbers have no unit.
+
+    What lies further than 4 deviations away is cut off there, in training (the augmentation works in that range) and so in prediction.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,15 +81,21 @@ class ZScore(BaseModel):
     percentiles: tuple[float, float] = (0.5, 99.5)
     model_range: ClassVar[tuple[float, float]] = (-4.0, 4.0)
 
+    @model_validator(mode="after")
+    def _ordered(self) -> ZScore:
+        if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ValueError(f"percentiles are {self.percentiles}; two numbers from 0 to 100, the lower one first")
+        return self
+
     def measure(self, image: Image) -> Normalise:
         pixels = np.moveaxis(image.slices, 1, 0).reshape(image.channels, -1)            # (C, S * H * W)
-        pixels = pixels[:, :: max(1, pixels.shape[1] // _SAMPLE)].astype(np.float64)
+        pixels = pixels[:, :: max(1, -(-pixels.shape[1] // _SAMPLE))].astype(np.float64)
         low, high = np.percentile(pixels, self.percentiles, axis=1)                     # (C,) each
         clipped = np.clip(pixels, low[:, None], high[:, None])
         deviation = clipped.std(axis=1)
         low_, high_, mean = (torch.from_numpy(v).float()[:, None, None] for v in (low, high, clipped.mean(axis=1)))
         scale = torch.from_numpy(np.where(deviation > 0, deviation, 1.0)).float()[:, None, None]  # a constant picture becomes 0
-        return lambda picture: (torch.minimum(torch.maximum(picture, low_), high_) - mean) / scale
+        return lambda picture: ((torch.minimum(torch.maximum(picture, low_), high_) - mean) / scale).clamp(*self.model_range)
 
 
 IntensitySettings: TypeAlias = Annotated[FixedRange | Window | ZScore, Field(discriminator="kind")]

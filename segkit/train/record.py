@@ -11,15 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from segkit import __version__
 from segkit.config import RunConfig
 from segkit.dataset import Case, Inventory
 from segkit.engines import describe
 from segkit.errors import MissingExtraError
-from segkit.io import atomic_path, write_csv
+from segkit.io import write_csv, write_png
 from segkit.plot import curves
 
 
@@ -94,17 +92,12 @@ def write_log(folder: Path, history: Sequence[Row]) -> None:
     steps = [float(row.step) for row in history]
     dice = curves(steps, {name: [row.dice[name] for row in history] for name in classes}, title="Dice on the validation pictures", x_label="step")
     loss = curves(steps, {"training loss": [row.loss for row in history]}, title="Loss on the training patches", x_label="step")
-    save_png(folder / "curves.png", np.concatenate([dice, loss]))
+    write_png(folder / "curves.png", np.concatenate([dice, loss]))
 
 
 def _cells(row: Row) -> list[str | int]:
     dice = [f"{value:.5f}" for value in (row.mean_dice, *row.dice.values())]
     return [row.step, f"{row.minutes:.3f}", f"{row.learning_rate:.3e}", f"{row.loss:.5f}", *dice]
-
-
-def save_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    with atomic_path(path) as temporary:
-        Pillow.fromarray(picture).save(temporary)
 
 
 def facts(run: RunConfig, inventory: Inventory, training: Sequence[Case], validation: Sequence[Case], device: torch.device, precision: str) -> dict[str, Any]:

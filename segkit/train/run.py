@@ -21,14 +21,14 @@ from segkit.engines import TorchEngine, choose_device, choose_precision, describ
 from segkit.engines.hardware import DTYPES
 from segkit.errors import SettingsError, TrainingError
 from segkit.evaluation import evaluate_pairs
-from segkit.io import write_json
+from segkit.io import write_json, write_png
 from segkit.labels import Mask
 from segkit.losses import build_loss
 from segkit.models import build_model
 from segkit.plot import overlay
 from segkit.predict import Model, segment
 from segkit.train.interrupt import Stop, listening
-from segkit.train.record import Outcome, Report, Row, Silence, Track, Watcher, ending, facts, save_png, write_log
+from segkit.train.record import Outcome, Report, Row, Silence, Track, Watcher, ending, facts, write_log
 from segkit.train.schedule import progress, schedule
 from segkit.train.state import State, fresh_state, restore, save_state
 
@@ -98,26 +98,27 @@ def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]],
     began = time.monotonic() - state.seconds
     at = how_far(state, settings)
     state.validations = min(state.validations, math.floor(at * settings.validations))  # resumed with more minutes: they are validated too
-    while at < 1:
+    while True:
+        if stop.signal is not None and at < 1:
+            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
+            return "interrupted"
+        if at * settings.validations >= state.validations + 1:
+            validate(state, course, at)
+            state.seconds = time.monotonic() - began
+            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
+            if settings.patience is not None and state.since_best >= settings.patience and at < 1:
+                return "stopped early"
+            at = max(at, how_far(state, settings))  # with minutes a validation uses up budget, but never gives any back
+        if at >= 1:
+            return "finished"
         started = time.monotonic()
         rate = settings.learning_rate * schedule(at, settings)
         loss = take_step(state, next(batches), loss_function, rate, course)
         state.loss = loss if math.isnan(state.loss) else 0.95 * state.loss + 0.05 * loss
         state.step += 1
         state.seconds = time.monotonic() - began
-        at = how_far(state, settings)
+        at = max(at, how_far(state, settings))
         course.watcher.stepped(_report(state, settings, at, time.monotonic() - started))
-        if at * settings.validations >= state.validations + 1:
-            validate(state, course, rate, at)
-            state.seconds = time.monotonic() - began
-            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
-            if settings.patience is not None and state.since_best >= settings.patience and at < 1:
-                return "stopped early"
-            at = max(at, how_far(state, settings))  # with minutes a validation uses up budget, but never gives any back
-        if stop.signal is not None and at < 1:
-            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
-            return "interrupted"
-    return "finished"
 
 
 def how_far(state: State, settings: TrainSettings) -> float:
@@ -166,7 +167,7 @@ def average(state: State, decay: float) -> None:
             state.averaged[key].copy_(value)
 
 
-def validate(state: State, course: Course, rate: float, at: float) -> None:
+def validate(state: State, course: Course, at: float) -> None:
     """Predict the validation pictures with the averaged weights, score them, and keep the weights if they are the best."""
     started = time.monotonic()
     network = build_model(course.run.model)
@@ -175,7 +176,7 @@ def validate(state: State, course: Course, rate: float, at: float) -> None:
     drawn: dict[str, NDArray[np.uint8]] = {}
     scores = evaluate_pairs(predictions(model, course, drawn), metrics=("dice",))
     dice = {name: scores.classes[name].means["dice"] for name in model.labels.foreground}
-    row = Row(state.step, state.seconds / 60, rate, state.loss, dice)
+    row = Row(state.step, state.seconds / 60, state.optimizer.param_groups[0]["lr"], state.loss, dice)
     state.history.append(row)
     state.validations = max(state.validations + 1, math.floor(at * course.run.train.validations))
     if row.mean_dice > state.best or not (course.folder / "model.safetensors").exists():
@@ -191,11 +192,11 @@ def validate(state: State, course: Course, rate: float, at: float) -> None:
 
 def predictions(model: Model, course: Course, drawn: dict[str, NDArray[np.uint8]]) -> Iterator[tuple[str, Mask, Mask]]:
     """(name, prediction, truth) of each validation case; the first few are drawn on the way."""
-    for case in course.validation:
+    for number, case in enumerate(course.validation):
         image, truth = load_pair(case, course.run.data, model.labels)
         prediction = segment(image, model).mask
-        if len(drawn) < OVERLAYS:
-            drawn[case.name.split(".")[0]] = overlay(image, prediction.indices, truth.indices)
+        if number < OVERLAYS:
+            drawn[f"{number:02d}_{case.name.split('.')[0]}"] = overlay(image, prediction.indices, truth.indices)
         yield case.name, prediction, truth
 
 
@@ -206,7 +207,7 @@ def keep(state: State, course: Course, dice: Mapping[str, float], drawn: Mapping
     card = Card(f"{about}; {len(course.inventory.slices)} pictures or volumes", course.inventory.fingerprint, scores, state.step)
     save_model(course.folder / "model.safetensors", course.run, state.averaged, card)
     for name, picture in drawn.items():
-        save_png(course.folder / "validation" / f"{name}.png", picture)
+        write_png(course.folder / "validation" / f"{name}.png", picture)
 
 
 def count_workers(settings: TrainSettings, inventory: Inventory) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 import segkit
 from segkit import cli
-from segkit.cli import VERBS, main
+from segkit.cli import VERBS, main, progress
 from segkit.errors import SettingsError, WriteError
 
 
@@ -77,3 +77,25 @@ def test_a_fault_of_segkit_itself_is_not_hidden(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cli.Verbs, "get_command", lambda self, ctx, name: verb)
     with pytest.raises(ZeroDivisionError):
         main(["verb"])
+
+
+# Progress.
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (75, "1:15"), (3725, "1:02:05"), (-1, "0:00")])
+def test_time_is_shown_as_on_a_clock(seconds: float, shown: str) -> None:
+    assert progress.clock(seconds) == shown
+
+
+def test_where_there_is_no_terminal_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", -1.0)
+    assert list(progress.watch("ab", "scoring")) == ["a", "b"]
+    assert capsys.readouterr().err.splitlines() == ["scoring 0/2", "scoring 1/2"]
+    assert list(progress.watch("ab", "scoring", quiet=True)) + list(progress.watch("a", "scoring")) == ["a", "b", "a"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_that_never_began_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.TrainingProgress():
+        pass
+    assert capsys.readouterr().err == ""

@@ -6,7 +6,9 @@ import csv
 import json
 import os
 import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -263,6 +265,23 @@ def test_results_inside_the_folder_of_the_pictures_are_not_read_as_pictures(segk
     for _ in range(2):
         assert segkit(tmp_path / "in", "--recursive", out=tmp_path / "in" / "masks") == 0
     assert "1 file: 1 ok" in segkit.stderr
+
+
+def test_when_it_is_asked_to_end_its_table_is_complete_and_no_half_file_stays(segkit: Segkit, tmp_path: Path) -> None:
+    picture = put(tmp_path / "in" / "000.png")
+    for number in range(1, 2000):
+        (tmp_path / "in" / f"{number:04d}.png").hardlink_to(picture)
+    command = [sys.executable, "-m", "segkit", "predict", str(tmp_path / "in"), "-m", str(segkit.model), "-o", str(segkit.out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (segkit.out / "results.csv").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.terminate()
+    told = process.communicate()[1]
+    assert process.returncode == 143, told
+    assert "Traceback" not in told
+    masks = {str(path) for path in segkit.out.glob("*.png")}
+    assert masks - {row["output"] for row in segkit.rows()} <= {max(masks)}       # at most the one that was being written
+    assert not list(segkit.out.rglob(".segkit-*"))
 
 
 # Model files that are none.

@@ -117,7 +117,31 @@ def test_a_slice_sees_its_neighbours_and_the_last_one_itself_again() -> None:
 
 
 def test_without_context_a_slice_walks_alone() -> None:
-    volume = Image(np.random.default_rng(0).random((3, 1, 9, 7)).astype(np.float32))
+    volume = Image(np.random.default_rng(0).uniform(0, 255, (3, 1, 9, 7)).astype(np.float32))
     preparation = prepare(volume, settings())
     for walked, pixels in zip(preparation.walk(volume.slices), volume.slices, strict=True):
         torch.testing.assert_close(walked, preparation.apply(pixels))
+
+
+def test_floats_from_0_to_1_are_not_taken_for_black() -> None:
+    with pytest.raises(RangeError, match=r"floats from 0 to 1, the model takes 0 to 255; multiply them by 255"):
+        prepare(grey([[0.0, 1.0]], np.float32), settings())
+
+
+def test_prediction_cuts_off_where_training_does() -> None:
+    pixels = np.zeros((1, 20, 20), np.float32)
+    pixels[0, 0, :4] = 1000                                       # 1 % of the pixels, 10 deviations away
+    rule = settings(intensity={"kind": "zscore", "percentiles": [0, 100]})
+    assert prepare(Image(pixels), rule).apply(pixels).max().item() == 4.0
+
+
+@pytest.mark.parametrize(
+    ("intensity", "message"),
+    [
+        ({"kind": "fixed", "low": 5, "high": 5}, "low lies below high"),
+        ({"kind": "zscore", "percentiles": [0.5, 199]}, "two numbers from 0 to 100, the lower one first"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(intensity: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(intensity=intensity)
