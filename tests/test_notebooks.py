@@ -9,14 +9,14 @@ from pathlib import Path
 import nbformat
 import pytest
 from ipykernel.kernelspec import write_kernel_spec
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "walk.ipynb"
 STEPS = 100
 CELL_SECONDS = 600
+PLACES = ("JUPYTER_PATH", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "TMPDIR")
+"""Environment variables that name folders: the kernel leaves nothing in the home folder."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookNode]
     set_parameter(notebook, f"steps = {STEPS}")
     place = tmp_path_factory.mktemp("jupyter")
     with pytest.MonkeyPatch.context() as environment:
-        for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "TMPDIR"):  # the kernel leaves nothing in the home folder
+        for name in PLACES:
             (place / name).mkdir()
             environment.setenv(name, str(place / name))
         run(notebook, place)
@@ -47,9 +47,8 @@ def set_parameter(notebook: NotebookNode, line: str) -> None:
 
 def run(notebook: NotebookNode, place: Path) -> None:
     """Execute in place, in the notebook's own folder, with the Python that runs this test and not with whichever is registered as python3."""
-    write_kernel_spec(str(place / "kernels" / "this"))
-    kernel = AsyncKernelManager(kernel_name="this", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(place / "kernels")]))
-    NotebookClient(notebook, km=kernel, timeout=CELL_SECONDS, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    write_kernel_spec(str(place / "JUPYTER_PATH" / "kernels" / "this"))
+    NotebookClient(notebook, kernel_name="this", timeout=CELL_SECONDS, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
 
 
 def outputs(notebook: NotebookNode) -> list[NotebookNode]:

@@ -128,13 +128,13 @@ def _print_table(evaluation: Evaluation) -> None:
     table = Table()
     titles = [f"{name} {evaluation.unit}" if METRICS[name].unit == "distance" else name for name in evaluation.metrics]
     for title in ("class", *titles, "both empty", "missed", "spurious"):
-        table.add_column(title, justify="left" if title == "class" else "right")
+        table.add_column(title, justify="left" if title == "class" else "right", no_wrap=True, overflow="fold")
     for name, summary in evaluation.classes.items():
         counts = (summary.left_out, summary.missed, summary.spurious)
         table.add_row(Text(name), *map(_number, summary.means.values()), *map(str, counts))
     table.add_section()
     table.add_row("mean", *map(_number, evaluation.means.values()))
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH, force_terminal=sys.stdout.isatty()).print(table)
     click.echo(f"{_count(evaluation)}. Both masks empty: in no mean; missed or spurious, one of them empty: overlap 0, no distance.")
 
 

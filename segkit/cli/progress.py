@@ -42,7 +42,7 @@ class TrainingProgress:
     """A watcher of a training run."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False, force_terminal=sys.stderr.isatty())  # FORCE_COLOR makes no terminal of a pipe
         self._live = Progress(
             BarColumn(),
             TextColumn("step {task.fields[step]}  loss {task.fields[loss]:.4f}  {task.fields[dice]}"),
