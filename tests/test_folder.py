@@ -193,3 +193,48 @@ def test_a_picture_has_square_millimetres_and_a_volume_cubic_ones(shape: tuple[i
     row = Result("a", "b", shape, {"disc": 3}, {"disc": 1.5}, 0.75, 0.1, ("one", "two")).cells()
     assert [str(cell) for cell in row[3:6]] == cells
     assert row[-1] == "one | two"
+
+
+def test_a_mask_of_an_earlier_run_does_not_outlive_a_failure(model: Model, tmp_path: Path) -> None:
+    picture = put(tmp_path / "in" / "a.png")
+    put(tmp_path / "in" / "b.png")
+    walk(find_sources(tmp_path / "in").sources, model, tmp_path / "out", extras=Extras(overlay=True, probabilities=True))
+    picture.write_bytes(b"")
+    walk(find_sources(tmp_path / "in").sources, model, tmp_path / "out")
+    assert not (tmp_path / "out" / "a.png").exists()
+    assert not (tmp_path / "out" / "overlays" / "a.png").exists()
+    assert not (tmp_path / "out" / "probabilities" / "a.npz").exists()
+    assert (tmp_path / "out" / "b.png").exists()
+
+
+def test_the_folder_of_a_training_run_is_no_place_for_masks(model: Model, tmp_path: Path, disc_run: Path) -> None:
+    before = (disc_run / "run.json").read_bytes()
+    with pytest.raises(SettingsError, match=r"is the folder of a training run, whose run\.json would be lost"):
+        walk(find_sources(put(tmp_path / "a.png")).sources, model, disc_run)
+    assert (disc_run / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["overlays", "probabilities"])
+def test_a_folder_named_like_ours_is_refused(model: Model, tmp_path: Path, name: str) -> None:
+    put(tmp_path / "in" / name / "a.png")
+    with pytest.raises(CollisionError, match=f"its mask would lie among the {name} of OUT"):
+        walk(find_sources(tmp_path / "in", recursive=True).sources, model, tmp_path / "out")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")])
+def test_a_picture_too_large_for_the_memory_costs_one_file(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*given: Any, **more: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("segkit.folder.segment", refuse)
+    summary = walk(find_sources(put(tmp_path / "a.png")).sources, model, tmp_path / "out")
+    assert [row.code for row in summary.failures] == ["E_OOM"]
+
+
+def test_a_programming_error_is_not_taken_for_a_lack_of_memory(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: Any, **more: Any) -> Any:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("segkit.folder.segment", refuse)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        walk(find_sources(put(tmp_path / "a.png")).sources, model, tmp_path / "out")

@@ -14,7 +14,7 @@ import segkit
 from segkit.augment import AugmentSettings
 from segkit.config import PredictSettings, RunConfig
 from segkit.engines import TorchEngine
-from segkit.errors import ChannelsError, RangeError, ShapeError, VanishedError
+from segkit.errors import ChannelsError, EmptyContentError, RangeError, ShapeError, VanishedError
 from segkit.image import Image
 from segkit.models import build_model
 from segkit.patches import TileSettings
@@ -203,3 +203,11 @@ def test_sixteen_bits_are_not_taken_for_white(trained: Model) -> None:
 def test_an_array_of_four_axes_is_no_picture(trained: Model) -> None:
     with pytest.raises(ShapeError, match=r"shape \(2, 3, 4, 5\); expected"):
         trained.predict(noise(2, 3, 4, 5))
+
+
+def test_an_array_with_holes_is_filled_and_one_of_holes_alone_refused(model: Model) -> None:
+    pixels = noise(33, 47).astype(np.float32)
+    pixels[3, 5] = np.nan
+    assert model.predict(pixels).indices.shape == (33, 47)
+    with pytest.raises(EmptyContentError):
+        model.predict(np.full((33, 47), np.nan, np.float32))
