@@ -77,7 +77,7 @@ class TrainSettings(Settings):
     validations : how often within the budget the whole validation pictures are predicted and scored.
     patience : stop after so many validations without a better score; null never stops early.
     workers : processes that load patches; "auto" uses none where all pictures fit in `cache_mb`.
-    cache_mb : memory for prepared pictures, of all processes together; those that do not fit are read again.
+    cache_mb : memory for prepared pictures in each process that loads them; those that do not fit are read again.
     worker_timeout : seconds after which a worker that delivers nothing is given up.
     start_from : weights to begin with (.safetensors, .pth, .pt), of the same network.
     tensorboard : also write event files for TensorBoard (the extra [track]).
