@@ -43,13 +43,11 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="segkit")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
-@click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(debug: bool) -> None:
     """Segmentation of medical pictures in 2D: train, predict, evaluate.
 
     Exit codes: 0 done, 1 failed, 2 usage or settings, 3 done but some files failed, 130 and 143 on signals.
     """
-    ctx.obj = debug
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments[:1]
     try:
-        result: Any = cli.main(arguments, prog_name="segkit", standalone_mode=False)
+        result: Any = cli.main(arguments, prog_name="segkit", standalone_mode=False, obj=tuple(arguments))
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shlex
-import sys
 from pathlib import Path
 
 import click
@@ -53,7 +52,7 @@ def train(
         with TrainingProgress() as progress:
             outcome = run_training(run, folder, resume=resume, watcher=progress)
     if outcome.signal is not None:
-        given = [part for part in sys.argv[1:] if part != "--resume"]
+        given = [part for part in click.get_current_context().obj if part != "--resume"]  # what `main` was given
         click.echo(f"stopped at step {outcome.steps}; go on with: segkit {shlex.join(given)} --resume", err=True)
         return 128 + outcome.signal
     best = outcome.best if math.isfinite(outcome.best) else None  # no validation mask held any foreground

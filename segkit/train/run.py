@@ -24,6 +24,7 @@ from segkit.evaluation import evaluate_pairs
 from segkit.io import write_json, write_png
 from segkit.labels import Mask
 from segkit.losses import build_loss
+from segkit.metrics.summary import MANY_EMPTY
 from segkit.models import build_model
 from segkit.plot import overlay
 from segkit.predict import Model, segment
@@ -34,9 +35,6 @@ from segkit.train.state import State, fresh_state, restore, save_state
 
 OVERLAYS = 4
 """Validation pictures that are drawn."""
-
-MANY_EMPTY = 0.9
-"""With more than this share of the masks empty, the watcher is warned."""
 
 
 def train(run: RunConfig, folder: Path, *, resume: bool = False, watcher: Watcher | None = None) -> Outcome:
