@@ -29,7 +29,7 @@ from segkit.errors import PairingError, SegkitError, SettingsError, TrainingErro
 from segkit.image import Image
 from segkit.io import Row, choose_split, pair_folders, read_image, read_manifest, read_mask
 from segkit.labels import IGNORE_INDEX, Labels, Mask
-from segkit.models.unet import grow
+from segkit.models.blocks import grow
 from segkit.preprocess import PreprocessSettings, prepare
 
 COORDINATES_KEPT = 512

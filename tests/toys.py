@@ -42,7 +42,7 @@ def toy_settings(manifest: Path, **train: Any) -> dict[str, Any]:
     return {
         "data": {"manifest": str(manifest), "labels": {"background": 0, "disc": 255}},
         "preprocess": {"channels": 1},
-        "model": {"feature_scale": 16},
+        "model": {"feature_scale": 16, "decoder_batchnorm": True},
         "augment": {"blur": 0, "noise": 0},
         "train": {"patch": [32, 32], "batch_size": 2, "steps": 6, "validations": 2, "precision": "fp32", "device": "cpu", **train},
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -31,16 +33,24 @@ class TorchEngine:
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Work each batch norm that follows a convolution in an `nn.Sequential` into the convolution's weights; changes the network.
+    """Work each batch norm that follows a convolution into the convolution's weights; changes the network.
 
     In eval mode a batch norm is a multiplication and an addition for each channel, which the convolution before it can do as well.
+    The pairs are neighbours in an `nn.Sequential`, or named in a block's ``conv_norms``: ``(("conv1", "bn1"), ...)``.
     """
-    for module in network.modules():
-        if not isinstance(module, nn.Sequential):
-            continue
-        for index in range(len(module) - 1):
-            conv, norm = module[index], module[index + 1]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                module[index] = fuse_conv_bn_eval(conv, norm)
-                module[index + 1] = nn.Identity()
+    for module in list(network.modules()):
+        if isinstance(module, nn.Sequential):
+            keys = list(module._modules)
+            _fold(module, itertools.pairwise(keys))
+        _fold(module, getattr(module, "conv_norms", ()))
     return network
+
+
+def _fold(block: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
+    for conv_name, norm_name in pairs:
+        owner, conv, norm = block, getattr(block, conv_name), getattr(block, norm_name)
+        if isinstance(conv, nn.Sequential):  # a stem of several convolutions ends with one
+            owner, conv_name, conv = conv, list(conv._modules)[-1], conv[-1]
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(owner, conv_name, fuse_conv_bn_eval(conv, norm))
+            setattr(block, norm_name, nn.Identity())

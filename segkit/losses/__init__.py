@@ -13,10 +13,11 @@ LossSettings: TypeAlias = DiceCrossEntropySettings
 
 
 def build_loss(settings: LossSettings) -> nn.Module:
-    """The loss that the settings name; imports MONAI."""
+    """The loss that the settings name, of one map of logits or of several sizes; imports MONAI."""
+    from segkit.losses.deep_supervision import DeepSupervision
     from segkit.losses.dice_cross_entropy import DiceCrossEntropy
 
-    return DiceCrossEntropy(settings)
+    return DeepSupervision(DiceCrossEntropy(settings))
 
 
 __all__ = ["DiceCrossEntropySettings", "LossSettings", "build_loss"]

@@ -7,89 +7,81 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from segkit.models.encoders import PlainEncoder, double_conv, plain_widths
+from segkit.models.blocks import initialise, pad_to_multiple
+from segkit.models.bottlenecks import BOTTLENECKS
+from segkit.models.decoder import GatedDecoder, Step, plan_steps
+from segkit.models.encoders import ENCODERS, EncoderSettings
+from segkit.models.encoders.settings import require_name
+from segkit.models.gates import GATES
+from segkit.models.guided import GuidedDecoder
 from segkit.models.upsampling import UPSAMPLINGS
 
+GUIDED = "gpg"
 
-class UNetSettings(BaseModel):
-    """The house U-Net.
 
-    encoder : "plain", five stages of two convolutions.
-    feature_scale : divides the stage widths 64, 128, 256, 512, 1024: 1 is the paper's, 2 a quarter of the work, 4 a sixteenth.
+class UNetSettings(EncoderSettings):
+    """encoder × skip × bottleneck × upsampling × heads: each is chosen by itself, and any combination builds.
+
+    skip : what stands on the skips: "none", "se", "cbam", "scse", "scse_max", "attention", or "gpg" (CPFNet's guidance by all deeper stages).
+    bottleneck : what stands on the deepest map: "none", "sapf" or "transformer".
     upsampling : "bilinear" (interpolation and a 1×1 convolution) or "deconv" (a transposed convolution).
-    batchnorm : batch norm in the encoder.
+    decoder_widths : channels on the way up, coarsest first; null for the encoder's own (plain) or 256, 128, 64, 32, 16.
+    decoder_batchnorm : batch norm in the decoder; null for none with the plain encoder, as in its table of counts, and for one with any other.
+    deep_supervision : while training, the coarser decoder maps are scored too.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Literal["unet"] = "unet"
-    encoder: Literal["plain"] = "plain"
-    feature_scale: float = Field(default=2, gt=0, le=64)
-    upsampling: Literal["bilinear", "deconv"] = "bilinear"
-    batchnorm: bool = True
-    in_channels: int = Field(default=3, ge=1, le=4096)
+    skip: str = "none"
+    bottleneck: str = "none"
+    upsampling: str = "bilinear"
+    decoder_widths: tuple[int, ...] | None = None
+    decoder_batchnorm: bool | None = None
+    deep_supervision: bool = False
     num_classes: int = Field(default=2, ge=2, le=254)
+
+    @model_validator(mode="after")
+    def _known_parts(self) -> UNetSettings:
+        require_name("skip", self.skip, [*GATES, GUIDED])
+        require_name("bottleneck", self.bottleneck, BOTTLENECKS)
+        require_name("upsampling", self.upsampling, UPSAMPLINGS)
+        return self
 
 
 class UNet(nn.Module):
-    """(B, C, H, W) picture -> (B, K, H, W) logits, for any H and W."""
+    """(B, C, H, W) picture -> (B, K, H, W) logits, for any H and W.
+
+    While training with deep supervision: a list of logits, those of the picture's size first, then coarser ones.
+    """
 
     def __init__(self, settings: UNetSettings) -> None:
         super().__init__()
-        widths = plain_widths(settings.feature_scale)
-        self.encoder = PlainEncoder(settings.in_channels, widths, batchnorm=settings.batchnorm)
-        self.decoder = nn.ModuleList(DecoderStage(deep, skip, settings.upsampling) for deep, skip in zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.head = nn.Conv2d(widths[0], settings.num_classes, 1)
-        self.multiple = 2 ** (len(widths) - 1)
-        initialise(self)
+        self.encoder = ENCODERS[settings.encoder](settings, None)
+        widths, self.strides = self.encoder.widths, self.encoder.strides
+        plain = settings.encoder == "plain"
+        steps = plan_steps(widths, self.strides, settings.decoder_widths or (widths[-2::-1] if plain else None))
+        self.bottleneck = BOTTLENECKS[settings.bottleneck](widths[-1])
+        self.decoder = build_decoder(steps, settings, batchnorm=not plain if settings.decoder_batchnorm is None else settings.decoder_batchnorm)
+        heads = [nn.Conv2d(width, settings.num_classes, 1) for width in self.decoder.widths]
+        self.head = heads[0]
+        self.side_heads = nn.ModuleList(heads[1:-1] if settings.deep_supervision else [])   # the coarsest would weigh nothing
+        for part in (self.bottleneck, self.decoder, self.head, self.side_heads):
+            initialise(part)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, picture: Tensor) -> Tensor | list[Tensor]:
         height, width = picture.shape[-2:]
-        maps = self.encoder(pad_to_multiple(picture, self.multiple))
-        x = maps.pop()                                        # (B, widths[-1], H / 16, W / 16)
-        for stage in self.decoder:
-            x = stage(x, maps.pop())                          # (B, widths[i], H / 2**i, W / 2**i)
-        return self.head(x)[..., :height, :width]             # (B, K, H, W)
+        maps = self.encoder(pad_to_multiple(picture, max(self.strides)))   # finest first: (B, widths[i], H / strides[i], W / strides[i])
+        maps[-1] = self.bottleneck(maps[-1])
+        outputs = self.decoder(maps)                                       # finest first, the first of the picture's size
+        logits = self.head(outputs[0])[..., :height, :width]               # (B, K, H, W)
+        if not self.training or not self.side_heads:
+            return logits
+        return [logits, *(head(x) for head, x in zip(self.side_heads, outputs[1:], strict=False))]
 
 
-class DecoderStage(nn.Module):
-    """Deep map up to the skip's width and size, joined with the skip, then two 3×3 convolutions without batch norm."""
-
-    def __init__(self, deep_channels: int, skip_channels: int, upsampling: str) -> None:
-        super().__init__()
-        self.up = UPSAMPLINGS[upsampling](deep_channels, skip_channels)
-        self.conv = double_conv(2 * skip_channels, skip_channels, batchnorm=False)
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        return self.conv(torch.cat([skip, self.up(x)], dim=1))   # (B, skip_channels, H, W)
-
-
-def pad_to_multiple(picture: Tensor, multiple: int) -> Tensor:
-    """Grow H and W at their ends to the next multiple: mirrored where the picture is long enough, its last line repeated otherwise."""
-    return grow(picture, (0, -picture.shape[-1] % multiple), (0, -picture.shape[-2] % multiple))
-
-
-def grow(picture: Tensor, columns: tuple[int, int], rows: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) with so many columns more on the left and right, rows more at the top and bottom: mirrored, or the last line repeated."""
-    for sides, length in (((*columns, 0, 0), picture.shape[-1]), ((0, 0, *rows), picture.shape[-2])):
-        if any(sides):
-            picture = F.pad(picture, sides, mode="reflect" if max(sides) < length else "replicate")
-    return picture
-
-
-def initialise(model: nn.Module) -> None:
-    """Kaiming-normal convolutions (fan-in, gain for ReLU; He 2015, https://arxiv.org/abs/1502.01852), batch norms from N(1, 0.02), biases 0."""
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, 0.02)
-        else:
-            continue
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def build_decoder(steps: list[Step], settings: UNetSettings, *, batchnorm: bool) -> GatedDecoder | GuidedDecoder:
+    if settings.skip == GUIDED:
+        return GuidedDecoder(steps, settings.upsampling)
+    return GatedDecoder(steps, settings.skip, settings.upsampling, batchnorm=batchnorm)

@@ -78,7 +78,7 @@ def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.O
         {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.learning_rate)
+        return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)  # one pass over memory instead of five
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from segkit.errors import SettingsError
 from segkit.models import build_model
-from segkit.models.unet import pad_to_multiple
+from segkit.models.blocks import pad_to_multiple
 from segkit.models.upsampling import BilinearUpsampling
 
 COUNTS = {

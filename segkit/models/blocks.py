@@ -1,0 +1,73 @@
+"""The small parts that every network is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Callable[[int], nn.Module]
+"""Channels -> a layer that normalises them."""
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Groups of 16 channels where they divide, else the largest groups that do (Wu and He 2018, https://arxiv.org/abs/1803.08494)."""
+    size = next(size for size in range(min(16, channels), 0, -1) if channels % size == 0)
+    return nn.GroupNorm(channels // size, channels)
+
+
+def instance_norm(channels: int) -> nn.InstanceNorm2d:
+    """Each channel of each picture by itself, with a weight and a bias (Ulyanov 2016, https://arxiv.org/abs/1607.08022)."""
+    return nn.InstanceNorm2d(channels, affine=True)
+
+
+NORMS: dict[str, Norm] = {"batch": nn.BatchNorm2d, "group": group_norm, "instance": instance_norm}
+
+
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, activation: Callable[..., nn.Module] = nn.ReLU
+) -> nn.Sequential:
+    """Convolution without bias, batch norm, ReLU; the size stays, or shrinks by the stride."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out_channels),
+        activation(inplace=True),
+    )
+
+
+def double_conv(in_channels: int, out_channels: int, *, batchnorm: bool) -> nn.Sequential:
+    """Twice 3×3 convolution with bias, batch norm where asked for, ReLU; the size stays."""
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        layers.append(nn.Conv2d(channels, out_channels, 3, padding=1))
+        if batchnorm:
+            layers.append(nn.BatchNorm2d(out_channels))
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def pad_to_multiple(picture: Tensor, multiple: int) -> Tensor:
+    """Grow H and W at their ends to the next multiple: mirrored where the picture is long enough, its last line repeated otherwise."""
+    return grow(picture, (0, -picture.shape[-1] % multiple), (0, -picture.shape[-2] % multiple))
+
+
+def grow(picture: Tensor, columns: tuple[int, int], rows: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) with so many columns more on the left and right, rows more at the top and bottom: mirrored, or the last line repeated."""
+    for sides, length in (((*columns, 0, 0), picture.shape[-1]), ((0, 0, *rows), picture.shape[-2])):
+        if any(sides):
+            picture = F.pad(picture, sides, mode="reflect" if max(sides) < length else "replicate")
+    return picture
+
+
+def initialise(model: nn.Module) -> None:
+    """Kaiming-normal convolutions (fan-in, gain for ReLU; He 2015, https://arxiv.org/abs/1502.01852), batch norms from N(1, 0.02), biases 0."""
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
