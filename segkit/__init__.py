@@ -10,6 +10,7 @@ Nothing heavy is imported before it is used.
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,10 +36,17 @@ __all__ = ["Image", "Labels", "Mask", "__version__", "evaluate", "load", "read_i
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'segkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _rooms():
+        return importlib.import_module(f"segkit.{name}")
+    raise AttributeError(f"module 'segkit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_rooms()})
+
+
+def _rooms() -> set[str]:
+    """The modules below this one: `segkit.models.build_model` needs no import of its own."""
+    return {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}

@@ -1,11 +1,12 @@
 """One file that holds all that prediction needs: weights as safetensors, and a card in JSON that travels in the same file.
 
 Nothing that is read here can execute code: safetensors holds numbers and text, and foreign PyTorch files go through
-``torch.load(weights_only=True)``, which refuses everything but tensors and plain containers.
+``torch.load(weights_only=True)``, which refuses everything but tensors, plain containers and `PLAIN_DATA`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -34,6 +36,17 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 """Left in front of every key by DataParallel, torch.compile and trainers."""
+
+TORCH_STARTS = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
+"""A zip, and what PyTorch wrote before 1.6. Four bytes, because a safetensors file begins with the length of its header, which may look like two of them."""
+
+PLAIN_DATA: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?")),
+    *((np.float64().__reduce__()[0], f"{numpy}.multiarray.scalar") for numpy in ("numpy.core", "numpy._core")),  # its name before and since NumPy 2
+]
+"""What else may stand beside the weights: a best score that is a NumPy number, the arguments of a training script. To read them executes nothing."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def save_model(path: Path, run: RunConfig, weights: Mapping[str, Tensor], card: 
     """Write a model file. The paths of the training data stay behind: they name people's folders."""
     settings = run.model_dump(mode="json")
     settings["data"].update(manifest=None, images=None, masks=None)
-    settings["train"]["start_from"] = None
+    settings["train"].update(start_from=None, pretrained=None, downloads=None)
     metadata = {"segkit": json.dumps({"format": FORMAT, "run": settings, "card": asdict(card)})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     write_bytes(path, safetensors.torch.save(tensors, metadata))
@@ -86,6 +99,8 @@ def locate_model(model: str | Path) -> Path:
     path = BUILT_IN.get(str(model), Path(model))
     if path.is_dir() and (path / "model.safetensors").is_file():
         return path / "model.safetensors"
+    if path.is_dir():
+        raise VanishedError(f"{model}: is a folder without model.safetensors; a run of segkit train writes it at its first validation")
     if not path.is_file():
         raise VanishedError(f"{model}: no such model file; give a .safetensors file of segkit train, or a built-in name: {', '.join(BUILT_IN)}")
     return path
@@ -161,10 +176,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _read_tensors(path: Path) -> Mapping[str, Any]:
-    with open_file(path) as file:
-        is_torch = file.read(2) in (b"PK", b"\x80\x02")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True) if is_torch else safetensors.torch.load_file(path)
+        content = _read_torch(path) if _is_torch(path) else safetensors.torch.load_file(path)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: needs code to be executed to be read, so it was not; on a machine where you trust it, save only model.state_dict() and bring that file"
@@ -174,6 +187,11 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__}; expected a state dict")
     return content
+
+
+def _read_torch(path: Path) -> Any:
+    with torch.serialization.safe_globals(PLAIN_DATA):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
@@ -208,11 +226,14 @@ def _require_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
         raise WeightsError(f"{path}: {len(bad)} tensors hold NaN or infinity, first {bad[0]}; the training that wrote it diverged")
 
 
+def _is_torch(path: Path) -> bool:
+    with open_file(path) as file:
+        return file.read(4) in TORCH_STARTS
+
+
 def _what_it_is(path: Path) -> str:
     if path.stat().st_size == 0:
         return "is empty"
-    with open_file(path) as file:
-        head = file.read(4)
-    if head[:2] in (b"PK", b"\x80\x02"):
+    if _is_torch(path):
         return "is a PyTorch file, or the cut-off start of one"
     return "is not a safetensors file, or is damaged"

@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from segkit.augment import AugmentSettings
 from segkit.errors import SettingsError, VanishedError
 from segkit.io.origin import ReadSettings
 from segkit.labels import Labels
 from segkit.losses import LossSettings
-from segkit.models import ModelSettings
+from segkit.models import ModelSettings, UNetSettings, spell_out
 from segkit.patches import TileSettings
 from segkit.postprocess import PostprocessSettings
 from segkit.preprocess import PreprocessSettings
+
+IMAGENET = "imagenet"
+"""The word for torchvision's published weights, where a path could stand."""
 
 
 class Settings(BaseModel):
@@ -52,6 +55,16 @@ class DataSettings(Settings):
     mask_threshold: float | None = None
     read: ReadSettings = ReadSettings()
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _values_are_there(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and None in given.values():
+            lonely = next(name for name, value in given.items() if value is None)
+            raise ValueError(f"{lonely!r} has no value; write a space behind the colon, {{background: 0, nerve: 1}}")
+        if isinstance(given, Mapping) and len(given) < 2:
+            raise ValueError("names fewer than two classes; the background is one of them, {background: 0, nerve: 1}")
+        return given
+
     @model_validator(mode="after")
     def _one_source(self) -> DataSettings:
         folders = self.images is not None or self.masks is not None
@@ -69,6 +82,7 @@ class TrainSettings(Settings):
     """How long and how fast.
 
     patch : (rows, columns) of a training patch on the model's grid.
+    slices : of a sample, for a network that looks along the slices of a volume (model.bottleneck slice_gru): neighbouring ones; null for 8 there, else one.
     foreground_share : share of the patches that are centred on a foreground pixel, the classes drawn evenly.
     steps, minutes : the budget; with `minutes` the schedule follows the clock and ends exactly there.
     warmup_share : share of the budget in which the learning rate rises; then it falls to 0 by `schedule`.
@@ -80,11 +94,14 @@ class TrainSettings(Settings):
     cache_mb : memory for prepared pictures in each process that loads them; those that do not fit are read again.
     worker_timeout : seconds after which a worker that delivers nothing is given up.
     start_from : weights to begin with (.safetensors, .pth, .pt), of the same network.
+    pretrained : weights for the encoder alone: "imagenet" (torchvision's, downloaded once), or the path or URL of an encoder, a classifier or a whole network.
+    downloads : folder for them; null for $SEGKIT_HOME, or else segkit in the user's cache folder (~/.cache/segkit).
     tensorboard : also write event files for TensorBoard (the extra [track]).
     """
 
     patch: tuple[int, int] = (256, 256)
     batch_size: int = Field(default=8, ge=1)
+    slices: int | None = Field(default=None, ge=2)
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)
     steps: int = Field(default=2000, ge=1)
     minutes: float | None = Field(default=None, gt=0)
@@ -105,6 +122,8 @@ class TrainSettings(Settings):
     worker_timeout: float = Field(default=300, gt=0)
     cache_mb: int = Field(default=2048, ge=0)
     start_from: Path | None = None
+    pretrained: str | Path | None = None
+    downloads: Path | None = None
     tensorboard: bool = False
 
     @model_validator(mode="after")
@@ -113,6 +132,8 @@ class TrainSettings(Settings):
             raise ValueError(f"patch is {self.patch}, the smallest is 16x16")
         if isinstance(self.workers, int) and self.workers < 0:
             raise ValueError(f"workers is {self.workers}, the smallest is 0")
+        if self.start_from is not None and self.pretrained is not None:
+            raise ValueError("both start_from (a whole network) and pretrained (an encoder) are given; leave one out (train.pretrained=null)")
         return self
 
 
@@ -133,18 +154,23 @@ class RunConfig(Settings):
     description: str = ""
     data: DataSettings = DataSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
-    model: ModelSettings = ModelSettings()
+    model: ModelSettings = UNetSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
+
+    @property
+    def slices(self) -> int:
+        """Neighbouring slices in a training sample."""
+        return (self.train.slices or 8) if self.model.along_slices else 1
 
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or not isinstance(given.get("model", {}), Mapping):
             return given
-        model = dict(given.get("model", {}))
+        model = spell_out(given.get("model", {}))
         labels = (given.get("data") or {}).get("labels") if isinstance(given.get("data", {}), Mapping) else None
         preprocess = given.get("preprocess")
         if isinstance(labels, Mapping):
@@ -165,6 +191,8 @@ class RunConfig(Settings):
         ):
             if have != want:
                 raise ValueError(f"model.{name} is {have}, but {source} says {want}; leave model.{name} out, it follows")
+        if self.train.slices is not None and not self.model.along_slices:
+            raise ValueError(f"train.slices is {self.train.slices}, but only model.bottleneck slice_gru looks along slices; leave it out")
         if self.augment.right_angles > 0 and self.train.patch[0] != self.train.patch[1]:
             patch = "x".join(map(str, self.train.patch))
             raise ValueError(f"augment.right_angles is {self.augment.right_angles:g}, but train.patch is {patch}; a turn swaps the sides: make it square")
@@ -179,7 +207,7 @@ def _in_channels(preprocess: Mapping[str, Any]) -> int:
         return PreprocessSettings().in_channels
 
 
-PATH_KEYS = (("data", "manifest"), ("data", "images"), ("data", "masks"), ("train", "start_from"))
+PATH_KEYS = (("data", "manifest"), ("data", "images"), ("data", "masks"), ("train", "start_from"), ("train", "pretrained"), ("train", "downloads"))
 
 
 def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> RunConfig:
@@ -205,7 +233,7 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
     if not isinstance(tree, dict):
         raise SettingsError(f"{path}: holds a {type(tree).__name__}; expected settings like 'train: {{minutes: 10}}'")
     for room, key in PATH_KEYS:
-        if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str):
+        if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str) and not _is_no_path(key, tree[room][key]):
             tree[room][key] = str(path.parent / tree[room][key])
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -215,6 +243,15 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
     for key, value in (values or {}).items():
         _replace(tree, key, value)
     return validate_run(tree, str(path))
+
+
+def _is_no_path(key: str, value: str) -> bool:
+    return key == "pretrained" and (value == IMAGENET or is_url(value))
+
+
+def is_url(text: str) -> bool:
+    """``https://...`` and the like; the drive of ``C:\\weights.pth`` is none."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
 def validate_run(tree: Mapping[str, Any], name: str) -> RunConfig:
@@ -230,26 +267,40 @@ def validate_run(tree: Mapping[str, Any], name: str) -> RunConfig:
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
     """The first mistake in words: ``run.model.encoder_chanels is not a setting of UNetSettings; did you mean encoder_channels?``"""
     first = error.errors()[0]
-    where = ".".join(["run", *(str(part) for part in first["loc"])])
+    names, owner = _follow(root, first["loc"])
+    where = ".".join(["run", *names])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "union_tag_invalid":
+        tag, choices = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        return f"{where}.{first['ctx']['discriminator'].strip(chr(39))}: {tag!r} is not one of {choices}{more}"
     if first["type"] != "extra_forbidden":
         message = first["msg"].removeprefix("Value error, ")
-        return f"{where}: {message}, found {first['input']!r}{more}" if first["loc"] else message
-    owner = _owner(root, first["loc"][:-1])
-    wrong = str(first["loc"][-1])
-    close = difflib.get_close_matches(wrong, owner.model_fields, n=1)
+        found = "" if isinstance(first["input"], Mapping) else f", found {_shown(first['input'])}"  # a whole group of settings would bury the message
+        return f"{where}: {message}{found}{more}" if first["loc"] else message
+    close = difflib.get_close_matches(names[-1], owner.model_fields, n=1)
     hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(owner.model_fields)}"
     return f"{where} is not a setting of {owner.__name__}; {hint}{more}"
 
 
-def _owner(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
-    """The settings class at a path; a step may also be the tag of a union of classes."""
+def _follow(model: type[BaseModel], path: Sequence[int | str]) -> tuple[list[str], type[BaseModel]]:
+    """The names that a person would write for a path, and the settings class that its last name belongs to; tags of unions are left out."""
+    names: list[str] = []
+    choices = [model]
     for part in path:
+        tagged = [choice for choice in choices if _kind(choice) == part]
+        if len(choices) > 1 and tagged:
+            choices = tagged
+            continue
+        model = choices[0] if choices else model
+        names.append(str(part))
         choices = list(_models(model.model_fields[str(part)].annotation)) if str(part) in model.model_fields else []
-        if choices:
-            tag = path[path.index(part) + 1] if path.index(part) + 1 < len(path) else None
-            model = next((choice for choice in choices if _kind(choice) == tag), choices[0])
-    return model
+    return names, model
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, cut short where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -260,7 +311,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _kind(model: type[BaseModel]) -> Any:
-    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+    return next((model.model_fields[name].default for name in ("kind", "name") if name in model.model_fields), None)
 
 
 def _replace(tree: dict[str, Any], path: str, value: Any) -> None:

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segkit.augment import Augmenter
 from segkit.config import DataSettings, RunConfig, TrainSettings
-from segkit.errors import PairingError, SegkitError, SettingsError, TrainingError
+from segkit.errors import PairingError, SegkitError, SettingsError, TrainingError, VanishedError
 from segkit.image import Image
 from segkit.io import Row, choose_split, pair_folders, read_image, read_manifest, read_mask
 from segkit.labels import IGNORE_INDEX, Labels, Mask
@@ -34,6 +34,9 @@ from segkit.preprocess import PreprocessSettings, prepare
 
 COORDINATES_KEPT = 512
 """Foreground pixels remembered for each class of each slice, evenly spread; patches are centred on them."""
+
+SHOWN = 5
+"""Names that a message lists before it breaks off."""
 
 POLL_SECONDS = 5.0
 """How often a run that waits for its workers looks whether they are alive."""
@@ -63,17 +66,46 @@ def find_cases(data: DataSettings, seed: int) -> tuple[list[Case], list[Case]]:
         A picture without a mask, or a group on both sides.
     """
     rows = _rows(data)
+    _keep_groups_apart(rows, data)
     training = _cases(rows, data.split)
     if data.validation_split is not None:
-        validation = _cases(rows, data.validation_split)
-        shared = sorted({case.group for case in training} & {case.group for case in validation})
-        if shared:
-            raise PairingError(
-                f"{data.manifest}: {len(shared)} groups stand in both {data.split!r} and {data.validation_split!r}, first {shared[0]!r}; "
-                "a patient belongs to one side"
-            )
-        return training, validation
+        return training, _cases(rows, data.validation_split)
     return split_by_group(training, data.validation_share, seed)
+
+
+def _keep_groups_apart(rows: Sequence[Row], data: DataSettings) -> None:
+    """PairingError where rows of the training split share a group with another split: its scores would be those of patients that the network knows."""
+    own = {_group(row) for row in rows if row.split == data.split}
+    shared = sorted({(_group(row), row.split) for row in rows if _group(row) in own and row.split and row.split != data.split})
+    if data.split is not None and shared:
+        group, split = shared[0]
+        raise PairingError(
+            f"{data.manifest}: {len({group for group, _ in shared})} groups stand in {data.split!r} and in another split, first {group!r} in {split!r}; "
+            "a patient belongs to one side"
+        )
+
+
+def cases_of_split(data: DataSettings, split: str) -> list[Case]:
+    """The cases of one split of the manifest.
+
+    Raises
+    ------
+    SettingsError
+        There is no manifest, or no such split.
+    """
+    if data.manifest is None:
+        raise SettingsError(f"data: {split!r} needs a manifest with a column split; folders have no splits")
+    return _cases(_rows(data), split)
+
+
+def require_files(cases: Sequence[Case]) -> None:
+    """VanishedError with the names of the files that are not there, before any is read."""
+    missing = [str(path) for case in cases for path in (case.image, case.mask) if not path.exists()]
+    if missing:
+        shown = ", ".join(missing[:SHOWN])
+        shown += ", …" if len(missing) > SHOWN else ""
+        verb = "is" if len(missing) == 1 else "are"
+        raise VanishedError(f"data: {len(missing)} of {2 * len(cases)} files {verb} not there: {shown}; bring them or leave their rows out")
 
 
 def split_by_group(cases: Sequence[Case], share: float, seed: int) -> tuple[list[Case], list[Case]]:
@@ -109,7 +141,11 @@ def _cases(rows: Sequence[Row], split: str | None) -> list[Case]:
     without = [row.image.name for row in rows if row.mask is None]
     if without:
         raise PairingError(f"data: {len(without)} pictures have no mask: {', '.join(without[:5])}{', …' if len(without) > 5 else ''}; leave their rows out")
-    return [Case(row.image, row.mask, row.group or str(row.image)) for row in rows if row.mask is not None]
+    return [Case(row.image, row.mask, _group(row)) for row in rows if row.mask is not None]
+
+
+def _group(row: Row) -> str:
+    return row.group or str(row.image)
 
 
 def load_pair(case: Case, data: DataSettings, labels: Labels) -> tuple[Image, Mask]:
@@ -193,10 +229,12 @@ class CaseStore:
 
 
 def take_inventory(store: CaseStore, progress: Callable[[Sequence[int]], Iterable[int]] = iter) -> Inventory:
-    """Read every case once: a bad pair is found before training starts, not in its third hour.
+    """Read every case once: bad pairs are found before training starts, not in its third hour.
 
     Raises
     ------
+    ReadError, ShapeError, MaskValuesError, ChannelsError, RangeError
+        Pairs can't be used: the first in full, the others counted.
     SettingsError
         A class stands in no mask at all.
     """
@@ -204,8 +242,13 @@ def take_inventory(store: CaseStore, progress: Callable[[Sequence[int]], Iterabl
     counts = np.zeros(store.labels.num_classes, np.int64)
     slices, nbytes, empty = [], 0, 0
     anchors: list[list[NDArray[np.int32]]] = [[] for _ in store.labels.names]
+    bad: dict[str, SegkitError] = {}
     for index in progress(range(len(store.cases))):
-        prepared = store[index]
+        try:
+            prepared = store[index]
+        except SegkitError as error:
+            bad[store.cases[index].name] = error
+            continue
         truth = prepared.truth.numpy()
         digest.update(store.cases[index].name.encode("utf-8", "surrogateescape") + prepared.pictures.numpy().tobytes() + truth.tobytes())
         present = np.bincount(truth[truth != IGNORE_INDEX].ravel(), minlength=len(counts))
@@ -215,11 +258,34 @@ def take_inventory(store: CaseStore, progress: Callable[[Sequence[int]], Iterabl
         nbytes += prepared.nbytes
         for kind in np.flatnonzero(present[1:]) + 1:
             anchors[kind].append(_anchors(truth == kind, index))
+    raise_first(bad)
     missing = [name for name, count in zip(store.labels.names, counts, strict=True) if count == 0]
     if missing:
         raise SettingsError(f"data: no mask of the {len(store.cases)} training pairs holds {' or '.join(missing)}; check data.labels {store.labels.mapping}")
     stacked = tuple(np.concatenate(rows) if rows else np.zeros((0, 4), np.int32) for rows in anchors)
     return Inventory(counts, tuple(slices), stacked, nbytes, digest.hexdigest(), empty)
+
+
+def check_pairs(cases: Sequence[Case], run: RunConfig) -> None:
+    """Read each pair once, as validation will; raises as `take_inventory`."""
+    labels, bad = run.data.make_labels(), {}
+    for case in cases:
+        try:
+            prepare(load_pair(case, run.data, labels)[0], run.preprocess)
+        except SegkitError as error:
+            bad[case.name] = error
+    raise_first(bad)
+
+
+def raise_first(bad: Mapping[str, SegkitError]) -> None:
+    """Raise the first error, if there is one, with the names of the other cases: they are repaired in one go."""
+    if not bad:
+        return
+    (_, first), *others = bad.items()
+    if not others:
+        raise first
+    names = ", ".join(name for name, _ in others[:SHOWN])
+    raise type(first)(f"{first} (and {len(others)} more bad pairs: {names}{', …' if len(others) > SHOWN else ''})") from first
 
 
 def _anchors(mask: NDArray[np.bool_], case: int) -> NDArray[np.int32]:
@@ -233,13 +299,16 @@ def _anchors(mask: NDArray[np.bool_], case: int) -> NDArray[np.int32]:
 
 
 class PatchDataset(Dataset[Any]):
-    """Sample number -> (C, h, w) float32 patch and (h, w) uint8 classes, augmented; or the error that its file raised."""
+    """Sample number -> (R, C, h, w) float32 patch and (R, h, w) uint8 classes, augmented; or the error that its file raised.
+
+    R neighbouring slices where the network looks along them, all augmented alike, else one.
+    """
 
     def __init__(self, store: CaseStore, inventory: Inventory, run: RunConfig) -> None:
         self.store = store
         self._first_slice = np.concatenate([[0], np.cumsum(inventory.slices)])
         self._anchors = [rows for rows in inventory.anchors if len(rows)]
-        self._train = run.train
+        self._train, self._slices = run.train, run.slices
         self._augmenter = Augmenter(run.augment, run.preprocess.intensity.model_range)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor] | SegkitError:
@@ -247,13 +316,15 @@ class PatchDataset(Dataset[Any]):
         case, plane, centre = self._choose(rng)
         try:
             prepared = self.store[case]
-            picture, truth = crop(prepared.pictures[plane], prepared.truth[plane], self._train.patch, centre, rng)
-            changed, mask = self._augmenter(picture.numpy(), truth.numpy(), int(rng.integers(2**32)))
+            planes = neighbours(plane, self._slices, len(prepared.truth))
+            pictures, truth = crop(prepared.pictures[planes], prepared.truth[planes], self._train.patch, centre, rng)
+            seed = int(rng.integers(2**32))
+            changed = [self._augmenter(one.numpy(), classes.numpy(), seed) for one, classes in zip(pictures, truth, strict=True)]
         except SegkitError as error:  # travels as a value, so that a worker's traceback does not bury its one line
             return error
         except (ValueError, RuntimeError, MemoryError, OSError) as error:  # from the libraries below, which know no file
             return TrainingError(f"{self.store.cases[case].image}: no patch could be made of it: {error!r}")
-        return torch.from_numpy(changed), torch.from_numpy(mask)
+        return torch.stack([torch.from_numpy(picture) for picture, _ in changed]), torch.stack([torch.from_numpy(mask) for _, mask in changed])
 
     def _choose(self, rng: np.random.Generator) -> tuple[int, int, tuple[int, int] | None]:
         """Case, slice and perhaps a pixel to centre on: `foreground_share` of the time on a foreground pixel, the classes drawn evenly."""
@@ -266,27 +337,36 @@ class PatchDataset(Dataset[Any]):
         return case, drawn - int(self._first_slice[case]), None
 
 
+def neighbours(plane: int, count: int, depth: int) -> list[int]:
+    """`count` slices in a row with `plane` in their middle, moved back in at the ends of the volume; a shorter volume is mirrored: 0 1 2 1 0 1."""
+    if depth == 1:
+        return [0] * count
+    first = min(max(0, plane - count // 2), max(0, depth - count))
+    period = 2 * (depth - 1)
+    return [min(number % period, period - number % period) for number in range(first, first + count)]
+
+
 def crop(picture: Tensor, truth: Tensor, patch: tuple[int, int], centre: tuple[int, int] | None, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """A patch around `centre` as far as the border allows, or anywhere; a picture smaller than the patch is padded.
 
-    (C, H, W), (H, W) -> (C, h, w), (h, w). Padding is the network's own, and the truth there is `IGNORE_INDEX`.
+    (R, C, H, W), (R, H, W) -> (R, C, h, w), (R, h, w), the same place in each slice. Padding is the network's own, and the truth there is `IGNORE_INDEX`.
     """
     corner = []
-    for axis, (length, size) in enumerate(zip(truth.shape, patch, strict=True)):
+    for axis, (length, size) in enumerate(zip(truth.shape[-2:], patch, strict=True)):
         last = max(0, length - size)
         corner.append(int(rng.integers(last + 1)) if centre is None else min(last, max(0, centre[axis] - size // 2)))
     rows, columns = (slice(start, start + size) for start, size in zip(corner, patch, strict=True))
-    return pad_to(picture[:, rows, columns], truth[rows, columns], patch)
+    return pad_to(picture[..., rows, columns], truth[..., rows, columns], patch)
 
 
 def pad_to(picture: Tensor, truth: Tensor, patch: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Grow evenly on both sides up to the patch's size."""
-    missing = [size - length for length, size in zip(truth.shape, patch, strict=True)]
+    missing = [size - length for length, size in zip(truth.shape[-2:], patch, strict=True)]
     if max(missing) <= 0:
         return picture, truth
     top, left = (max(0, lacking) // 2 for lacking in missing)
     columns, rows = (left, max(0, missing[1]) - left), (top, max(0, missing[0]) - top)
-    return grow(picture[None], columns, rows)[0], torch.nn.functional.pad(truth, (*columns, *rows), value=IGNORE_INDEX)
+    return grow(picture, columns, rows), torch.nn.functional.pad(truth, (*columns, *rows), value=IGNORE_INDEX)
 
 
 @dataclass
@@ -303,7 +383,7 @@ class BatchLoader:
     _iterator: Any = field(default=None, init=False)
 
     def batches(self, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(B, C, h, w) float32 and (B, h, w) uint8, for ever.
+        """(B, R, C, h, w) float32, channels last, and (B, R, h, w) uint8, for ever.
 
         Raises
         ------
@@ -394,4 +474,6 @@ def collate(samples: Sequence[tuple[Tensor, Tensor] | SegkitError]) -> tuple[Ten
             return sample
         pairs.append(sample)
     pictures, masks = zip(*pairs, strict=True)
-    return torch.stack(pictures).contiguous(memory_format=torch.channels_last), torch.stack(masks)
+    together = torch.stack(pictures)                                   # (B, R, C, h, w)
+    channels_last = together.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    return channels_last.view(together.shape), torch.stack(masks)

@@ -6,6 +6,8 @@ The output folder::
     ├── <path below INPUT>/<stem>.<ext>      masks
     ├── overlays/...png                      with save_overlay
     ├── probabilities/...npz or .nii.gz      with save_probabilities
+    ├── attention/...<stem>_attention.png    with save_attention: all maps on one sheet, and
+    │                 <stem>_attention/      each by itself: encoder_<block>.png, skip<level>_stride<pixels>.png
     ├── results.csv                          a row a file
     ├── failures.csv                         path, code, message; only where something failed
     └── run.json                             model, settings, labels, machine
@@ -13,15 +15,18 @@ The output folder::
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from segkit import __version__
 from segkit.config import PredictSettings
@@ -30,10 +35,10 @@ from segkit.errors import CollisionError, SegkitError, SettingsError, WriteError
 from segkit.image import Image
 from segkit.io import ReadSettings, Source, atomic_path, choose_split, mask_suffix, read_manifest, write_csv, write_json, write_mask, write_png
 from segkit.io.files import check_outputs, stem
-from segkit.plot import overlay
-from segkit.predict import Model, Segmentation, segment
+from segkit.plot import contact_sheet, heat_map, overlay, to_display, with_scale
+from segkit.predict import Model, Segmentation, attend, fullest_slice, require_attention, segment
 
-BESIDE = ("overlays", "probabilities")
+BESIDE = ("overlays", "probabilities", "attention")
 """Folders of OUT that hold no masks."""
 
 
@@ -43,6 +48,7 @@ class Extras:
 
     overlay: bool = False
     probabilities: bool = False
+    attention: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,10 +136,12 @@ def predict_files(
     Raises
     ------
     SettingsError, CollisionError
-        `out` can't be written to, or a mask would replace an input file.
+        `out` can't be written to, a mask would replace an input file, or the network has no attention to draw.
     WriteError
-        The disk is full or the folder went away: that would fail every file after it too.
+        The disk is full or the folder went away: that would fail every file after it too. A name that is too long is a row.
     """
+    if extras.attention:
+        require_attention(model)
     _check_out(sources, out)
     write_json(out / "run.json", _facts(model, predict, read))
     results: list[Result] = []
@@ -142,9 +150,9 @@ def predict_files(
         for done, source in enumerate(watch(sources), start=1):
             try:
                 results.append(_predict_one(source, model, out, predict, read, extras))
-            except WriteError:
-                raise
             except SegkitError as error:
+                if isinstance(error, WriteError) and not _concerns_one_name(error):
+                    raise
                 failures.append(Failure(source.name, error.code, str(error)))
                 _discard(source, out)
             except (MemoryError, RuntimeError) as error:
@@ -165,10 +173,13 @@ def _predict_one(source: Source, model: Model, out: Path, predict: PredictSettin
     found = segment(image, model, predict, keep_probabilities=extras.probabilities)
     target = out / f"{source.output}{mask_suffix(image)}"
     write_mask(found.mask, image, target)
+    _discard(source, out, but=target)
     if extras.overlay:
         write_png(out / "overlays" / f"{source.output}.png", overlay(image, found.mask.indices))
     if extras.probabilities:
         _write_probabilities(found, image, out / "probabilities" / str(source.output), mask_suffix(image))
+    if extras.attention:
+        _write_attention(found.mask.indices, image, model, predict, out / "attention" / f"{source.output}_attention")
     seconds = time.monotonic() - began
     return Result(source.name, str(target), image.shape, found.mask.areas_px(), found.mask.areas_mm(), found.confidence, seconds, image.notes)
 
@@ -187,6 +198,23 @@ def _write_probabilities(found: Segmentation, image: Image, stem: Path, suffix: 
         np.savez_compressed(temporary, probabilities=stored, classes=np.array(found.mask.labels.names))
 
 
+def _write_attention(indices: NDArray[np.uint8], image: Image, model: Model, predict: PredictSettings, folder: Path) -> None:
+    """A drawing of each map into the folder, and all of them on one sheet beside it; of a volume, those of the slice with the most foreground."""
+    plane = fullest_slice(indices)
+    picture, mask = to_display(image)[plane], indices[plane] if image.is_volume else indices
+    tiles = [(f"mask: {', '.join(model.labels.foreground)}", overlay(Image(np.moveaxis(picture, -1, 0)), mask))]
+    stale = set(folder.glob("*.png"))
+    for found in attend(image, model, predict, plane=plane):
+        drawn = heat_map(picture, found.weights, mask > 0)
+        write_png(folder / f"{found.name}.png", with_scale(drawn))
+        tiles.append((f"{found.caption}\nweights {found.weights.min():.2f} to {found.weights.max():.2f}", drawn))
+        stale.discard(folder / f"{found.name}.png")
+    for path in stale:
+        path.unlink(missing_ok=True)
+    title = f"{Path(image.name).name}{f', slice {plane + 1} of {len(indices)}' if image.is_volume else ''}: spatial attention, the mask outlined in white"
+    write_png(folder.with_name(f"{folder.name}.png"), contact_sheet(tiles, title))
+
+
 def _write_tables(out: Path, model: Model, results: Sequence[Result], failures: Sequence[Failure]) -> None:
     """results.csv, and failures.csv where there are any; that of an earlier run goes."""
     write_csv(out / "results.csv", Result.header(model.labels.foreground), [result.cells() for result in results])
@@ -196,11 +224,20 @@ def _write_tables(out: Path, model: Model, results: Sequence[Result], failures: 
         (out / "failures.csv").unlink(missing_ok=True)
 
 
-def _discard(source: Source, out: Path) -> None:
-    """A file that failed leaves nothing behind, not even from an earlier run: it would be taken for a result."""
+def _discard(source: Source, out: Path, but: Path | None = None) -> None:
+    """Nothing of an earlier run stays beside a new mask, and nothing at all of a file that failed: it would be taken for a result."""
     stem = str(source.output)
-    for path in (*_masks(out / stem), out / "overlays" / f"{stem}.png", *_masks(out / "probabilities" / stem), out / "probabilities" / f"{stem}.npz"):
-        path.unlink(missing_ok=True)
+    beside = (out / "overlays" / f"{stem}.png", *_masks(out / "probabilities" / stem), out / "probabilities" / f"{stem}.npz")
+    attention = out / "attention" / f"{stem}_attention"
+    for path in (*_masks(out / stem), *beside, attention.with_name(f"{attention.name}.png"), *attention.glob("*.png")):
+        if path != but:
+            with suppress(OSError):  # a name too long to exist
+                path.unlink()
+
+
+def _concerns_one_name(error: WriteError) -> bool:
+    """Whether only this file's name is in the way; a full disk would fail every file after it too."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENAMETOOLONG, errno.EISDIR)
 
 
 def _masks(stem: Path) -> list[Path]:

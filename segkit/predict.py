@@ -1,9 +1,16 @@
-"""The walk: read, prepare, cut, score, stitch, undo, decide, tidy. Writing is `folder`'s."""
+"""The walk: read, prepare, cut, score, stitch, undo, decide, tidy. Writing is `folder`'s.
+
+`attend` walks the same way with what a network pays attention to in place of what it scores.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,17 +18,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from segkit.augment import AugmentSettings
 from segkit.checkpoint import Card, fit_weights, load_model
 from segkit.config import PredictSettings, RunConfig
 from segkit.engines import TorchEngine
+from segkit.errors import SettingsError, ShapeError
 from segkit.image import Image, image_from_array
 from segkit.io import read_image
 from segkit.io.pixels import finite
 from segkit.labels import Labels, Mask
-from segkit.models import build_model
-from segkit.patches import Stitcher, TileSettings, cut, plan_windows
+from segkit.models import ModelSettings, build_model
+from segkit.patches import Stitcher, TileSettings, Window, cut, plan_windows
 from segkit.postprocess import tidy
 from segkit.preprocess import prepare
 
@@ -30,6 +39,9 @@ BATCH_PIXELS = 1024 * 1024
 
 Flips: TypeAlias = Sequence[tuple[int, ...]]
 """Axes to flip, for each pass over a picture; ((),) is one pass over the picture as it is."""
+
+Score: TypeAlias = Callable[[Tensor], Tensor]
+"""(N, C, h, w) -> (N, K, h, w): an engine, or what takes its place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,18 +60,35 @@ class Segmentation:
     probabilities: NDArray[np.float16] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class AttentionMap:
+    """How much of what it saw a part of the network let through, at each place of a picture.
+
+    Attributes
+    ----------
+    name : for files, in the order of the network: "encoder_layer2.3", "skip1_stride02"
+    caption : for people: "skip 1 of 4, stride 2, attention"
+    weights : (H, W) float32 on the picture's own grid, 0 nothing .. 1 all
+    """
+
+    name: str
+    caption: str
+    weights: NDArray[np.float32]
+
+
 class Model:
     """A trained network with all that it needs: what `segkit.load` returns."""
 
-    def __init__(self, run: RunConfig, engine: TorchEngine, card: Card | None = None) -> None:
+    def __init__(self, run: RunConfig, engine: TorchEngine, card: Card | None = None, name: str = "this model") -> None:
         self.run = run
         self.engine = engine
         self.card = card or Card()
+        self.name = name
         self.labels: Labels = run.data.make_labels()
 
     def with_settings(self, run: RunConfig) -> Model:
         """The same network under other settings of preparation and prediction."""
-        return Model(run, self.engine, self.card)
+        return Model(run, self.engine, self.card, self.name)
 
     def predict(self, picture: NDArray[Any] | Image | str | Path, spacing_mm: tuple[float, ...] | None = None) -> Mask:
         """The mask of one picture or volume, on its own grid.
@@ -95,7 +124,7 @@ def load(model: str | Path, *, device: str = "auto", precision: str = "auto") ->
     file = load_model(model)
     network = build_model(file.run.model)
     fit_weights(network, file.weights, str(model))
-    return Model(file.run, TorchEngine(network, device, precision), file.card)
+    return Model(file.run, TorchEngine(network, device, precision), file.card, str(model))
 
 
 def segment(image: Image, model: Model, settings: PredictSettings | None = None, *, keep_probabilities: bool = False) -> Segmentation:
@@ -106,7 +135,11 @@ def segment(image: Image, model: Model, settings: PredictSettings | None = None,
     kept: list[NDArray[np.float16]] = []
     confidence = 0.0
     flips = known_flips(model.run.augment) if settings.tta else ((),)
-    for plane, logits in enumerate(score(preparation.walk(image.slices), preparation.target, model.engine, settings.tiles, flips)):
+    if model.engine.along_slices:
+        scored = score_volume(lambda: preparation.walk(image.slices), preparation.target, model.engine, settings.tiles, flips)
+    else:
+        scored = score(preparation.walk(image.slices), preparation.target, model.engine, settings.tiles, flips)
+    for plane, logits in enumerate(scored):
         probabilities = preparation.undo(logits).softmax(dim=0)                 # (K, H, W)
         best, chosen = probabilities.max(dim=0)
         indices[plane] = chosen.to(torch.uint8).numpy()
@@ -118,6 +151,55 @@ def segment(image: Image, model: Model, settings: PredictSettings | None = None,
     return Segmentation(Mask(tidied, model.labels, image.spacing_mm), confidence, stacked)
 
 
+def attend(image: Image, model: Model, settings: PredictSettings | None = None, *, plane: int = 0) -> list[AttentionMap]:
+    """The spatial attention of a picture, or of one slice of a volume: the encoder's blocks first, then the skips; of each the finest first.
+
+    It is that of the picture as it is, also where `settings.tta` has its mirror images scored too.
+
+    Raises
+    ------
+    SettingsError
+        The network has none.
+    ShapeError
+        A volume has no such slice.
+    """
+    require_attention(model)
+    if not 0 <= plane < len(image.slices):
+        raise ShapeError(f"{image.name}: has {len(image.slices)} slices, the attention of slice {plane} (from 0) was asked for")
+    preparation = prepare(image, model.run.preprocess)
+    picture = next(islice(preparation.walk(image.slices), plane, None))
+    strides: dict[str, int] = {}
+
+    def look(batch: Tensor) -> Tensor:
+        """Stands in for the engine: the weights of M places are cut and stitched as the logits of M classes would be."""
+        height, width = model.engine.grown((batch.shape[-2], batch.shape[-1]))
+        with model.engine.watch_attention() as seen:
+            model.engine(batch)
+        found = {path: seen[path] for path in model.engine.attention_paths if path in seen}
+        strides.update({path: height // weights.shape[-2] for path, weights in found.items()})
+        whole = [F.interpolate(weights, (height, width), mode="bilinear", align_corners=False) for weights in found.values()]
+        return torch.cat(whole, dim=1)[..., : batch.shape[-2], : batch.shape[-1]]             # (N, M, h, w)
+
+    (stacked,) = score(iter([picture]), preparation.target, look, (settings or model.run.predict).tiles)
+    weights = preparation.undo(stacked).clamp(0, 1).numpy()                                  # (M, H, W)
+    found = [AttentionMap(name, caption, one) for (name, caption), one in zip(_titles(strides, model.run.model), weights, strict=True)]
+    return sorted(found, key=lambda one: one.name)
+
+
+def require_attention(model: Model) -> None:
+    """SettingsError where there is no spatial attention to draw."""
+    if not model.engine.attention_paths:
+        raise SettingsError(f"{model.name} has no spatial attention: train with model.skip=cbam, scse or attention, or with a cbam_ encoder")
+
+
+def fullest_slice(indices: NDArray[np.uint8]) -> int:
+    """Of (S, H, W) class indices the slice with the most foreground, the middle one where there is none; 0 of (H, W)."""
+    if indices.ndim == 2:
+        return 0
+    foreground = (indices > 0).sum(axis=(1, 2))
+    return int(foreground.argmax()) if foreground.any() else len(indices) // 2
+
+
 def known_flips(augment: AugmentSettings) -> Flips:
     """The mirror images that training showed the network: any other would be strange to it, and make the mean worse."""
     left_right = ((), (-1,)) if augment.horizontal_flip > 0 else ((),)
@@ -125,7 +207,7 @@ def known_flips(augment: AugmentSettings) -> Flips:
     return [(*rows, *columns) for rows in top_bottom for columns in left_right]
 
 
-def score(pictures: Iterator[Tensor], shape: tuple[int, int], engine: TorchEngine, tiles: TileSettings, flips: Flips = ((),)) -> Iterator[Tensor]:
+def score(pictures: Iterator[Tensor], shape: tuple[int, int], engine: Score, tiles: TileSettings, flips: Flips = ((),)) -> Iterator[Tensor]:
     """(C, H, W) pictures of one shape -> their (K, H, W) logits, in order.
 
     Small pictures go through whole and several at a time, large ones window by window.
@@ -144,7 +226,40 @@ def score(pictures: Iterator[Tensor], shape: tuple[int, int], engine: TorchEngin
         yield stitcher.result()
 
 
-def _flipped(batch: Tensor, engine: TorchEngine, flips: Flips) -> Tensor:
+def score_volume(
+    walk: Callable[[], Iterator[Tensor]], shape: tuple[int, int], engine: TorchEngine, tiles: TileSettings, flips: Flips = ((),)
+) -> Iterator[Tensor]:
+    """All (C, H, W) slices of a volume -> their (K, H, W) logits, in order, by a network that looks along them.
+
+    Each window is followed through the whole volume before the next.
+    """
+    windows = plan_windows(shape, tiles)
+    scored = [_along(walk, window, engine, flips) for window in windows]
+    if len(windows) == 1:
+        yield from scored[0]
+        return
+    stitchers = [Stitcher(shape) for _ in walk()]
+    for window, slices in zip(windows, scored, strict=True):
+        for stitcher, logits in zip(stitchers, slices, strict=True):
+            stitcher.add(logits, window)
+    for stitcher in stitchers:
+        yield stitcher.result()
+
+
+def _along(walk: Callable[[], Iterator[Tensor]], window: Window, engine: TorchEngine, flips: Flips) -> Iterator[Tensor]:
+    """One window of every slice, (K, h, w) each: the mean over the flips."""
+    together = max(1, BATCH_PIXELS // (window.height * window.width))
+
+    def batches(axes: tuple[int, ...]) -> Iterator[Tensor]:
+        for batch in _batched(walk(), together):
+            yield torch.cat([cut(picture, [window]) for picture in batch]).flip(axes)
+
+    passes = [map(partial(torch.flip, dims=axes), engine.score_volume(partial(batches, axes))) for axes in flips]
+    for group in zip(*passes, strict=True):
+        yield from torch.stack(group).mean(dim=0)
+
+
+def _flipped(batch: Tensor, engine: Score, flips: Flips) -> Tensor:
     """(N, C, h, w) -> (N, K, h, w), each flip undone, and their mean."""
     if len(flips) == 1:
         return engine(batch)
@@ -160,3 +275,31 @@ def _batched(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
             batch = []
     if batch:
         yield batch
+
+
+def _titles(strides: Mapping[str, int], settings: ModelSettings) -> list[tuple[str, str]]:
+    """Path of a module -> stride of its weights; each becomes a name for files, no two alike, and a caption for people."""
+    blocks = Counter(_block(path) for path in strides)
+    skips = [block for block in blocks if block.startswith("decoder.")][::-1]              # the decoder begins with the coarsest
+    digits = max(len(number) for block in blocks for number in re.findall("[0-9]+", block) or [""])
+    titles = []
+    for path, stride in strides.items():
+        block = _block(path)
+        if block in skips:
+            level = skips.index(block) + 1
+            name, place, kind = f"skip{level}_stride{stride:02d}", f"skip {level} of {len(skips)}", getattr(settings, "skip", "attention")
+        else:
+            name, place, kind = _padded(block, digits).replace(".", "_", 1), block.replace(".", " ", 1), settings.encoder.partition("_")[0]
+        rest = path.removeprefix(block).replace(".", "_") if blocks[block] > 1 else ""      # a block may have several
+        titles.append((name + rest, f"{place}{rest.replace('_', ' ')}, stride {stride}, {kind}"))
+    return titles
+
+
+def _block(path: str) -> str:
+    """"encoder.layer2.3.attention.spatial" -> "encoder.layer2.3": as far as the last number, the whole path where there is none."""
+    return re.sub("(.*[.][0-9]+)[.].*", r"\1", path)
+
+
+def _padded(block: str, digits: int) -> str:
+    """"encoder.layer3.4" -> "encoder.layer3.04", so that names are sorted as the blocks are."""
+    return re.sub("(?<=[.])[0-9]+", lambda number: number[0].zfill(digits), block)

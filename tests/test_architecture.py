@@ -13,9 +13,11 @@ import pytest
 FLOORS = """
     __main__
     cli
+    compare
     train
     folder evaluation
     predict
+    pretrained
     dataset checkpoint
     config
     io preprocess augment patches engines models losses metrics postprocess plot

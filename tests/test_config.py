@@ -49,6 +49,17 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
     assert load_run(path, ["data.manifest=here.csv"]).data.manifest == Path("here.csv")
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "https://host/w.pth", "file:///w.pth"])
+def test_what_is_no_path_stays_as_it_is(tmp_path: Path, weights: str) -> None:
+    assert load_run(write(tmp_path, f"train: {{pretrained: '{weights}'}}")).train.pretrained == weights
+
+
+def test_pretrained_weights_and_the_folder_for_them_are_relative_to_the_file(tmp_path: Path) -> None:
+    run = load_run(write(tmp_path, "train: {pretrained: w.pth, downloads: weights}\ndata: {images: imagenet, masks: masks}"))
+    assert (run.train.pretrained, run.train.downloads) == (str(tmp_path / "w.pth"), tmp_path / "weights")
+    assert run.data.images == tmp_path / "imagenet"                      # only for weights is it another word
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -61,8 +72,9 @@ def test_paths_in_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
         ("train: {learning_rate: -1, batch_size: 0}", r"\(and 1 more\)"),
         ("train: {patch: [8, 64]}", "the smallest is 16x16"),
         ("train: {workers: -1}", "workers is -1"),
+        ("train: {start_from: a.pth, pretrained: imagenet}", r"both start_from \(a whole network\) and pretrained \(an encoder\) are given; leave one out"),
         ("model: {num_classes: 7}", "model.num_classes is 7, but data.labels says 2; leave model.num_classes out"),
-        ("preprocess: {resize: {kind: long}}", "does not match any of the expected tags"),
+        ("preprocess: {resize: {kind: long}}", r"run\.preprocess\.resize\.kind: 'long' is not one of 'native', 'long_side', 'spacing'"),
         ("data: {labels: {background: 0, a: 0}}", "each name and each value may stand once"),
         ("a: 1\na: 2", "line 2: the key 'a' stands twice"),
         ("train:\n\tpatch: 3", r"line 2: found character '\\t'"),

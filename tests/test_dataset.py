@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from toys import toy_run, toy_settings, write_discs
 
 from segkit.config import DataSettings, RunConfig
-from segkit.dataset import BatchLoader, Case, CaseStore, PatchDataset, crop, find_cases, load_pair, prepare_pair, split_by_group, take_inventory
+from segkit.dataset import BatchLoader, Case, CaseStore, PatchDataset, crop, find_cases, load_pair, neighbours, prepare_pair, split_by_group, take_inventory
 from segkit.errors import CorruptFileError, MaskValuesError, PairingError, SegkitError, SettingsError, ShapeError, TrainingError
 from segkit.labels import IGNORE_INDEX
 
@@ -54,7 +54,7 @@ def cases(run: RunConfig) -> list[Case]:
 
 def centres(samples: PatchDataset, count: int) -> np.ndarray:
     """The class in the middle of each of so many patches."""
-    return np.array([int(patch(samples, number)[1][8, 8]) for number in range(count)])
+    return np.array([int(patch(samples, number)[1][0, 8, 8]) for number in range(count)])
 
 
 def patch(samples: PatchDataset, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,8 +81,9 @@ def test_a_split_of_its_own_can_be_validated_on(discs: Path) -> None:
 def test_a_group_in_both_splits_is_refused(tmp_path: Path) -> None:
     manifest = write_discs(tmp_path)
     manifest.write_text(manifest.read_text().replace("test,patient3", "test,patient0"))
-    with pytest.raises(PairingError, match="1 groups stand in both 'train' and 'test', first 'patient0'"):
-        find_cases(DataSettings(manifest=manifest, validation_split="test"), seed=0)
+    for validation_split in (None, "test"):                          # also where the other split is only for a later evaluation
+        with pytest.raises(PairingError, match="1 groups stand in 'train' and in another split, first 'patient0' in 'test'; a patient belongs to one side"):
+            find_cases(DataSettings(manifest=manifest, validation_split=validation_split), seed=0)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99])
@@ -201,6 +202,31 @@ def test_a_volume_gives_its_slices_as_samples(tmp_path: Path) -> None:
     assert tuple(prepare_pair(image, truth, run.preprocess).pictures.shape) == (5, 1, *image.shape[1:])
 
 
+@pytest.mark.parametrize(
+    ("plane", "count", "depth", "run"),
+    [(5, 3, 9, [4, 5, 6]), (0, 4, 9, [0, 1, 2, 3]), (8, 4, 9, [5, 6, 7, 8]), (1, 5, 3, [0, 1, 2, 1, 0]), (0, 2, 1, [0, 0]), (7, 1, 9, [7])],
+)
+def test_a_run_of_slices_stays_in_the_volume(plane: int, count: int, depth: int, run: list[int]) -> None:
+    assert neighbours(plane, count, depth) == run
+
+
+def test_a_network_along_slices_gets_runs_of_them_cut_and_turned_alike(tmp_path: Path) -> None:
+    ramp = np.arange(20 * 24).reshape(20, 24, 1) + 1000.0 * np.arange(6)
+    for name, values in (("image", ramp.astype(np.float32)), ("mask", (ramp % 7 == 0).astype(np.uint8) * 255)):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    tree = toy_settings(tmp_path, patch=[16, 16], slices=4)
+    tree["model"] = {**tree["model"], "bottleneck": "slice_gru"}
+    intensity = {"kind": "fixed", "low": 0, "high": 6000}
+    run = RunConfig.model_validate({**tree, "augment": {**STILL, "horizontal_flip": 0.5, "affine": 0.5}, "preprocess": {"channels": 1, "intensity": intensity}})
+    store = CaseStore([Case(tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz", "g")], run)
+    samples = PatchDataset(store, take_inventory(store), run)
+    for number in range(6):
+        picture, truth = patch(samples, number)
+        assert (picture.shape, truth.shape) == ((4, 1, 16, 16), (4, 16, 16))
+        steps = picture.diff(dim=0)                                     # one slice is as much brighter than the one before, everywhere
+        torch.testing.assert_close(steps, torch.full_like(steps, float(steps[0, 0, 0, 0])), rtol=0, atol=1e-4)
+
+
 # Which patches are drawn.
 
 
@@ -243,19 +269,19 @@ def test_pictures_are_drawn_by_their_slices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(5, 7), (16, 9), (3, 40), (1, 1)])
 def test_a_picture_smaller_than_a_patch_is_padded_and_the_truth_says_nothing_there(size: tuple[int, int]) -> None:
-    picture, truth = torch.rand(2, *size), torch.ones(size, dtype=torch.uint8)
+    picture, truth = torch.rand(3, 2, *size), torch.ones(3, *size, dtype=torch.uint8)
     cut, mask = crop(picture, truth, (16, 16), None, np.random.default_rng(0))
-    assert (tuple(cut.shape), tuple(mask.shape)) == ((2, 16, 16), (16, 16))
-    known = mask != IGNORE_INDEX
+    assert (tuple(cut.shape), tuple(mask.shape)) == ((3, 2, 16, 16), (3, 16, 16))
+    known = mask[0] != IGNORE_INDEX
     assert int(known.sum()) == min(16, size[0]) * min(16, size[1])
-    assert set(cut[:, ~known].unique().tolist()) <= set(picture.unique().tolist())       # the border, repeated
+    assert set(cut[..., ~known].unique().tolist()) <= set(picture.unique().tolist())       # the border, repeated
 
 
 @pytest.mark.parametrize(("centre", "corner"), [((20, 20), (12, 12)), ((0, 0), (0, 0)), ((39, 49), (24, 34)), ((3, 25), (0, 17))])
 def test_a_patch_lies_around_its_centre_as_far_as_the_border_allows(centre: tuple[int, int], corner: tuple[int, int]) -> None:
-    numbers = torch.arange(40 * 50.0).reshape(1, 40, 50)
-    cut, _ = crop(numbers, torch.zeros(40, 50, dtype=torch.uint8), (16, 16), centre, np.random.default_rng(0))
-    assert divmod(int(cut[0, 0, 0]), 50) == corner
+    numbers = torch.arange(40 * 50.0).reshape(1, 1, 40, 50)
+    cut, _ = crop(numbers, torch.zeros(1, 40, 50, dtype=torch.uint8), (16, 16), centre, np.random.default_rng(0))
+    assert divmod(int(cut[0, 0, 0, 0]), 50) == corner
 
 
 # The number decides.
@@ -281,7 +307,7 @@ def test_batches_go_on_from_any_step(discs: Path) -> None:
         next(whole)
     for first, second in zip(next(whole), next(loader.batches(3)), strict=True):
         assert torch.equal(first, second)
-    assert first.shape == (2, 32, 32)
+    assert first.shape == (2, 1, 32, 32)
 
 
 # Worker processes.

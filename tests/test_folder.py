@@ -122,7 +122,23 @@ def test_a_full_disk_ends_the_run(model: Model, tmp_path: Path, monkeypatch: pyt
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["results.csv", "run.json"]
 
 
+def test_a_name_that_is_too_long_is_a_row_and_stops_nothing(model: Model, tmp_path: Path) -> None:
+    put(tmp_path / "in" / "a.png").rename(tmp_path / "in" / ("n" * 255))     # no ending: its mask's name is longer
+    put(tmp_path / "in" / "z.png")
+    summary = walk(find_sources(tmp_path / "in").sources, model, tmp_path / "out")
+    assert [Path(result.file).name for result in summary.results] == ["z.png"]
+    assert [failure.code for failure in summary.failures] == ["E_WRITE"]
+
+
 # What is written beside the masks.
+
+
+def test_nothing_of_an_earlier_run_stays_beside_a_new_mask(model: Model, tmp_path: Path) -> None:
+    put(tmp_path / "in" / "a.png")
+    sources = find_sources(tmp_path / "in").sources
+    walk(sources, model, tmp_path / "out", extras=Extras(overlay=True, probabilities=True))
+    walk(sources, model, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").rglob("a.*")) == ["a.png"]
 
 
 def test_overlays_and_probabilities_lie_on_the_pictures_grid(model: Model, tmp_path: Path) -> None:
@@ -214,7 +230,7 @@ def test_the_folder_of_a_training_run_is_no_place_for_masks(model: Model, tmp_pa
     assert (disc_run / "run.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["overlays", "probabilities"])
+@pytest.mark.parametrize("name", ["overlays", "probabilities", "attention"])
 def test_a_folder_named_like_ours_is_refused(model: Model, tmp_path: Path, name: str) -> None:
     put(tmp_path / "in" / name / "a.png")
     with pytest.raises(CollisionError, match=f"its mask would lie among the {name} of OUT"):

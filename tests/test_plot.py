@@ -9,7 +9,23 @@ import pytest
 
 from segkit.image import Image
 from segkit.labels import IGNORE_INDEX
-from segkit.plot import SHEET_SLICES, colour_of, curves, outline, overlay, sheet, to_display
+from segkit.plot import (
+    HEAT,
+    HEAT_OPACITY,
+    SHEET_SLICES,
+    TILE_SIDE,
+    colour_of,
+    contact_sheet,
+    curves,
+    heat_colours,
+    heat_map,
+    outline,
+    overlay,
+    sheet,
+    surroundings,
+    to_display,
+    with_scale,
+)
 
 
 def grey(value: int = 100, size: tuple[int, int] = (33, 47)) -> Image:
@@ -103,3 +119,49 @@ def test_a_curve_of_one_point_or_none_can_be_drawn() -> None:
 def test_a_curve_with_more_numbers_than_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         curves([1], {"loss": [0.3, 0.4]}, title="t", x_label="x")
+
+
+# Attention.
+
+
+def test_a_heat_map_mixes_grey_with_the_colour_of_the_weight() -> None:
+    drawn = heat_map(np.full((1, 2, 3), 100, np.uint8), np.array([[0, 1]], np.float32))
+    for pixel, colour in zip(drawn[0], (HEAT[0], HEAT[-1]), strict=True):
+        expected = [(1 - HEAT_OPACITY) * 100 + HEAT_OPACITY * channel for channel in colour]
+        np.testing.assert_allclose(pixel, expected, atol=1)
+
+
+def test_more_weight_is_lighter_all_the_way() -> None:
+    lightness = heat_colours(np.linspace(0, 1, 101, dtype=np.float32)) @ np.array([0.299, 0.587, 0.114])
+    assert (np.diff(lightness) > 0).all()
+
+
+def test_a_white_line_surrounds_the_mask_on_a_heat_map_and_leaves_it_to_be_seen() -> None:
+    mask = square(1) > 0
+    white = (heat_map(np.zeros((33, 47, 3), np.uint8), np.zeros((33, 47), np.float32), mask) == 255).all(axis=2)
+    assert white.sum() == 4 * 5
+    assert not white[mask].any()
+
+
+def test_nothing_surrounds_a_mask_that_is_the_whole_picture() -> None:
+    assert not surroundings(np.ones((3, 3), bool)).any()
+
+
+@pytest.mark.parametrize("size", [(33, 47), (1, 1), (5, 900), (300, 20)])
+def test_a_scale_below_a_heat_map_leaves_it_as_it_is(size: tuple[int, int]) -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    scaled = with_scale(drawn)
+    np.testing.assert_array_equal(scaled[: size[0], : size[1]], drawn)
+    below = scaled[size[0] :].reshape(-1, 3).astype(int)
+    for weight in (0, 1):
+        colour = heat_map(np.full((1, 1, 3), 128, np.uint8), np.full((1, 1), weight, np.float32))[0, 0]
+        assert np.abs(below - colour).sum(axis=1).min() == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("size", [(33, 47), (700, 40)])
+def test_a_contact_sheet_holds_any_number_of_drawings_of_any_size(count: int, size: tuple[int, int]) -> None:
+    tile = np.full((*size, 3), (10, 200, 30), np.uint8)
+    board = contact_sheet([("one\ntwo", tile)] * count, "title")
+    drawn = round(size[0] * TILE_SIDE / max(size)) * round(size[1] * TILE_SIDE / max(size))
+    assert (board == (10, 200, 30)).all(axis=2).sum() == count * drawn

@@ -19,6 +19,9 @@ VERBS = {
     "train": "Train a network on pictures and masks.",
     "predict": "Segment a picture, a volume, or a folder of them.",
     "evaluate": "Score masks against the truth.",
+    "models": "List the parts that a network can be made of, and what each costs.",
+    "summary": "Show a network's layers, and the work and the memory that it takes.",
+    "compare": "Train with several settings, and see what each is worth on these data.",
 }
 """Name -> its line in the help; the command lies in the module of that name."""
 
@@ -57,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result: Any = cli.main(arguments, prog_name="segkit", standalone_mode=False, obj=tuple(arguments))
     except click.exceptions.Abort:
+        print("segkit: interrupted", file=sys.stderr)
         return 130
     except click.ClickException as error:
         error.show()
@@ -67,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"segkit: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
+        print("segkit: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away (head, less)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -23,6 +23,12 @@ EXIT_SOME_FAILED = 3
 @click.option("--split", help="With a manifest as INPUT: only the rows of this split.")
 @click.option("--save-overlay", is_flag=True, help="Also draw each mask over its picture.")
 @click.option("--save-probabilities", is_flag=True, help="Also write the probability of every class: NIfTI where the mask is NIfTI, else .npz.")
+@click.option(
+    "--save-attention",
+    is_flag=True,
+    help="Also draw where each CBAM, scSE or attention gate lets the picture through: OUT/attention. Of a volume, in the slice with the most "
+    "foreground (the middle one where there is none); with --tta, in the picture as it is.",
+)
 @click.option("--tta", is_flag=True, help="Also score the mirror images that training knew, and average: better, up to four times as slow.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", help="auto takes bfloat16 where the hardware has it.")
@@ -54,7 +60,7 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
         out,
         predict=loaded.run.predict,
         read=loaded.run.data.read,
-        extras=Extras(options["save_overlay"], options["save_probabilities"]),
+        extras=Extras(options["save_overlay"], options["save_probabilities"], options["save_attention"]),
         known_failures=failures,
         watch=lambda items: watch(items, "segmenting", quiet),
     )

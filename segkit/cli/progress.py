@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from segkit.train import Report, Row
@@ -50,6 +50,7 @@ class TrainingProgress:
             console=self._console,
             transient=True,
         )
+        self._download: Progress | None = None
         self._task: Any = None
         self._told = 0.0
         self._dice = "Dice –"
@@ -59,6 +60,7 @@ class TrainingProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end_download()
         if self._task is not None:  # stopping a bar that never began prints an empty line
             self._live.stop()
 
@@ -66,7 +68,25 @@ class TrainingProgress:
         return watch(cases, "reading pairs")
 
     def note(self, text: str) -> None:
+        self._end_download()
         self._console.print(text, markup=False)
+
+    def downloading(self, name: str, done: int, total: int) -> None:
+        if self._console.is_terminal:
+            if self._download is None:
+                self._download = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=self._console, transient=True)
+                self._download.add_task(name, total=total or None)
+                self._download.start()
+            self._download.update(self._download.task_ids[0], completed=done)
+        elif time.monotonic() - self._told > PLAIN_EVERY:
+            self._told = time.monotonic()
+            self.note(f"downloading {name}  {done / 1e6:.1f}" + (f" of {total / 1e6:.1f} MB" if total else " MB"))
+
+    def _end_download(self) -> None:
+        """What follows a download is a note of what was loaded, or the end; two live bars can't share a terminal."""
+        if self._download is not None:
+            self._download.stop()
+            self._download = None
 
     def stepped(self, report: Report) -> None:
         self._rate = report.patches_per_second if math.isnan(self._rate) else 0.9 * self._rate + 0.1 * report.patches_per_second

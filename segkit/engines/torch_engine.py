@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import islice, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +26,60 @@ class TorchEngine:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self._dtype = DTYPES[self.precision]
+        self._multiple = int(getattr(network, "multiple", 1))   # a network grows its pictures at their ends to a multiple of it
         folded = fold_batch_norms(copy.deepcopy(network).float().eval())
         self._network = folded.to(self.device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def __call__(self, batch: Tensor) -> Tensor:
-        batch = batch.to(self.device, self._dtype, memory_format=torch.channels_last, non_blocking=True)
-        return self._network(batch).to("cpu", torch.float32)
+        return self._network(self._ready(batch)).to("cpu", torch.float32)
+
+    def _ready(self, batch: Tensor) -> Tensor:
+        return batch.to(self.device, self._dtype, memory_format=torch.channels_last, non_blocking=True)
+
+    @property
+    def along_slices(self) -> bool:
+        """Whether the network looks along the slices of a volume: then volumes go through `score_volume`."""
+        return bool(getattr(getattr(self._network, "bottleneck", None), "along_slices", False))
+
+    @torch.inference_mode()
+    def score_volume(self, batches: Callable[[], Iterable[Tensor]]) -> Iterator[Tensor]:
+        """(N, C, h, w) batches of neighbouring slices, asked for twice -> (N, K, h, w) logits of each.
+
+        First every slice's deepest map, which are small; they pass the bottleneck together, so that each knows of all; then the way up.
+        """
+        network: Any = self._network
+        deepest = torch.cat([network.deepest(self._ready(batch)) for batch in batches()])
+        known = iter(network.bottleneck(deepest, len(deepest)))
+        for batch in batches():
+            yield network(self._ready(batch), torch.stack(list(islice(known, len(batch))))).to("cpu", torch.float32)
+
+    @property
+    def attention_paths(self) -> tuple[str, ...]:
+        """Where in the network spatial weights are made, `decoder.2.gate.spatial`; empty where nowhere."""
+        return tuple(path for path, module in self._network.named_modules() if getattr(module, "draws_attention", False))
+
+    @contextmanager
+    def watch_attention(self) -> Iterator[dict[str, Tensor]]:
+        """Inside the block: path -> (N, 1, h', w') float32 weights in [0, 1] on the CPU, of the batch that was scored last.
+
+        They lie over the batch as the network has `grown` it. Of a module that is called several times, the last call counts; one that is
+        never called is not there.
+        """
+        seen: dict[str, Tensor] = {}
+        with ExitStack() as hooks:  # they go with the block, also where it fails
+            for path in self.attention_paths:
+                hooks.enter_context(self._network.get_submodule(path).register_forward_hook(partial(_keep, seen, path)))
+            yield seen
+
+    def grown(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of a batch -> the size that the network works at: it grows pictures at their ends to a multiple of its largest stride."""
+        height, width = (-(-length // self._multiple) * self._multiple for length in shape)
+        return height, width
+
+
+def _keep(seen: dict[str, Tensor], path: str, module: nn.Module, given: Any, weights: Tensor) -> None:
+    seen[path] = weights.to("cpu", torch.float32)
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
@@ -41,7 +91,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     for module in list(network.modules()):
         if isinstance(module, nn.Sequential):
             keys = list(module._modules)
-            _fold(module, itertools.pairwise(keys))
+            _fold(module, pairwise(keys))
         _fold(module, getattr(module, "conv_norms", ()))
     return network
 

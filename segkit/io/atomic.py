@@ -48,7 +48,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except SegkitError:
         raise
     except OSError as error:
-        raise WriteError(f"{target}: not written: {_reason(error)}") from error
+        raise WriteError(f"{target}: not written: {reason(error)}") from error
     finally:
         with suppress(OSError):  # the folder may be gone; the first error is the one to tell
             temporary.unlink(missing_ok=True)
@@ -79,6 +79,25 @@ def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[A
     write_text(path, text.getvalue())
 
 
+def reason(error: OSError) -> str:
+    """Why something can't be written, in words for people, and what to do."""
+    if isinstance(error, SegkitError):
+        return str(error)
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "the disk is full; free some space and run again"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "permission denied; choose a folder that you may write to"
+        case errno.EISDIR:
+            return "a folder of that name is in the way; choose another name"
+        case errno.ENOTDIR | errno.EEXIST:
+            return "a part of its path is a file, not a folder; choose another folder"
+        case errno.ENOENT:
+            return "its folder is gone or can't be made; choose another folder"
+        case _:
+            return f"{error.strerror or error}; choose another folder"
+
+
 def _commit(temporary: Path, target: Path) -> None:
     """Each file of segkit passes here on its way to its name: to the disk first, then renamed."""
     with open(temporary, "rb+") as file:
@@ -101,20 +120,6 @@ def _temporary_name(name: str) -> str:
     endings = Path(name).suffixes
     kept = endings[-2:] if endings[-1:] == [".gz"] else endings[-1:]
     return f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}.tmp{''.join(kept)}"
-
-
-def _reason(error: OSError) -> str:
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return "the disk is full; free some space and run again"
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return "permission denied; choose a folder that you may write to"
-        case errno.EISDIR:
-            return "a folder of that name is in the way; choose another name"
-        case errno.ENOTDIR | errno.EEXIST:
-            return "a part of its path is a file, not a folder; choose another folder"
-        case _:
-            return error.strerror or str(error)
 
 
 def _strict(value: Any) -> Any:

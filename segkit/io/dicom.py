@@ -50,7 +50,11 @@ _NOT_PICTURES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation object (SEG), which is a mask",
     "1.2.840.10008.5.1.4.1.1.77.1.6": "a whole-slide image in tiles; save the wanted region as TIFF",
 }
-_WITHOUT_IMAGES = ("RTPLAN", "RTSTRUCT", "RTRECORD", "SR", "PR", "KO", "DOC", "REG", "PLAN", "ECG", "AU", "HD")
+_WITHOUT_IMAGES = {
+    **{"RTPLAN": "a radiation plan", "PLAN": "a plan", "RTSTRUCT": "outlines", "RTRECORD": "a record of treatment", "SR": "a report"},
+    **{"PR": "a way to present images", "KO": "a selection of images", "DOC": "a document", "REG": "a registration"},
+    **{"ECG": "an electrocardiogram", "AU": "sound", "HD": "haemodynamic curves"},
+}
 _LARGEST_INFLATED = 2**28  # bytes that a deflated data set may hold; pydicom itself knows no limit
 _GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -62,6 +66,8 @@ _GROUPS = {
 
 _SAME = 1e-2  # of directions (cosines) and, relatively, of spacings
 _SAME_PLACE_MM = 1e-3
+_UNEVEN = 0.1  # of a step that a slice may lie off its place
+_ROUNDED_MM = 0.1  # so far off may headers lie that round positions to a tenth of a millimetre
 
 
 def read(path: Path, settings: ReadSettings) -> Image:
@@ -89,21 +95,21 @@ def read(path: Path, settings: ReadSettings) -> Image:
     if frames == 1:
         return Image(pixels[0], _plane(header, 0, path.name).spacing_mm, path, RasterOrigin(), notes)
     planes = [_plane(header, frame, f"frame {frame + 1}") for frame in range(frames)]
-    stack = _stack(planes, str(path))
+    stack = _stack(planes, str(path), "save its frames as single files")
     return _volume(pixels[stack.order], stack, path, notes)
 
 
 def read_series(paths: Sequence[Path], settings: ReadSettings) -> Image:
     """The files of one series, one slice each -> a volume (S, C, H, W), sorted along the normal of the slices.
 
-    Where a file has no position all are sorted by InstanceNumber; names never count. `source` is the folder.
+    Where a file has no position or orientation all are sorted by InstanceNumber; names never count. `source` is the folder.
 
     Raises
     ------
     ShapeError
         The slices differ in size, channels, orientation or spacing (a localiser among them, or two series).
     UnsupportedError
-        Two slices at the same place, multi-frame files among others, or nothing that tells the order.
+        Two slices at the same place, one missing or shifted, multi-frame files among others, or nothing that tells the order.
     ReadError
         As in `read`, of any of the files.
     """
@@ -114,7 +120,7 @@ def read_series(paths: Sequence[Path], settings: ReadSettings) -> Image:
     for header in headers:
         _check_belongs(header, headers[0], folder)
     check_samples(sum(header.samples for header in headers), settings.max_pixels, str(folder))
-    stack = _stack([_plane(header, 0, header.path.name) for header in headers], str(folder))
+    stack = _stack([_plane(header, 0, header.path.name) for header in headers], str(folder), "list the files in a manifest (CSV, column image)")
     slices, notes = zip(*(_pixels(headers[index].path, headers[index]) for index in stack.order), strict=True)
     pixels = narrow(np.concatenate(slices), str(folder))  # int32 beside float32 makes float64
     said = dict.fromkeys(note for each in notes for note in each)
@@ -124,8 +130,8 @@ def read_series(paths: Sequence[Path], settings: ReadSettings) -> Image:
 def series_of(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """SeriesInstanceUID -> the files that are its slices, in the order given; only headers are read.
 
-    Alone, under its own path, stands what is no slice among others: several frames in a file, or pictures without a place
-    in space (radiographs, ultrasound and photographs share a series, but make no volume). So does a file that is named
+    Alone, under its own path, stands what is no slice among others: several frames in a file, or pictures without a position and an
+    orientation in space (radiographs, ultrasound and photographs share a series, but make no volume). So does a file that is named
     .dcm or begins as DICOM but can't be read: reading it names the fault, and no slice is lost in silence.
     What is not DICOM, or DICOM without a picture (RTPLAN, DICOMDIR, ...), is left out.
     """
@@ -161,6 +167,10 @@ class _Plane(NamedTuple):
     distance_mm: float | None  # to the next slice, as the header claims
     number: int | None  # InstanceNumber, or that of the frame
 
+    @property
+    def is_placed(self) -> bool:
+        return self.position is not None and self.directions is not None
+
 
 class _Stack(NamedTuple):
     """The order of the slices, and the grid that they make."""
@@ -191,7 +201,7 @@ def _header(path: Path, settings: ReadSettings) -> _Header:
     if rows is None or columns is None:
         if _should_be_image(kind):
             raise CorruptFileError(f"{path}: its header has no Rows and Columns, it is cut short or damaged; copy it anew from where it came")
-        raise UnsupportedError(f"{path}: is not an image ({_modality_name(data, path)}); leave it out")
+        raise UnsupportedError(f"{path}: is not an image: {_without_pixels(data, path)}; leave it out")
     frames, samples = _whole(data, path, "NumberOfFrames") or 1, _whole(data, path, "SamplesPerPixel") or 1
     if min(rows, columns, frames) < 1:
         raise CorruptFileError(f"{path}: its header claims {frames} frames of {rows}x{columns} pixels; write it anew")
@@ -254,17 +264,18 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _series_key(path: Path) -> str | None:
-    keywords = ("SeriesInstanceUID", "ImagePositionPatient", "NumberOfFrames", "SOPClassUID", "Rows", "Columns")
+    keywords = ("SeriesInstanceUID", "NumberOfFrames", "SOPClassUID", "Rows", "Columns")
     try:
-        data = _data_set(path, stop_before_pixels=True, specific_tags=list(keywords))
-        series, position, frames, kind, rows, columns = (_get(data, path, keyword) for keyword in keywords)
+        data = _data_set(path, stop_before_pixels=True, specific_tags=[*keywords, "ImagePositionPatient", "ImageOrientationPatient"])
+        series, frames, kind, rows, columns = (_get(data, path, keyword) for keyword in keywords)
+        plane = _plane(_Header(path, data, (0, 0), 1, 1), 0, path.name)
     except (EmptyFileError, FormatError):
         return str(path) if named(path) is Format.DICOM else None
     except ReadError:
         return str(path)
     if str(kind) in _NOT_PICTURES or (None in (rows, columns) and not _should_be_image(kind)):
         return None
-    is_slice = series and position and frames in (None, 1)
+    is_slice = series and plane.is_placed and frames in (None, 1)
     return str(series) if is_slice else str(path)
 
 
@@ -276,10 +287,10 @@ def _should_be_image(kind: Any) -> bool:
     return not isinstance(kind, UID) or "Image" in kind.name
 
 
-def _modality_name(data: pydicom.Dataset, path: Path) -> str:
-    """The modality, if it is one of those without images: in a damaged header anything could stand there."""
+def _without_pixels(data: pydicom.Dataset, path: Path) -> str:
+    """Says the modality, if it is one of those without images: in a damaged header anything could stand there."""
     modality = str(_get(data, path, "Modality"))
-    return modality if modality in _WITHOUT_IMAGES else "of another kind"
+    return f"it holds {_WITHOUT_IMAGES[modality]} ({modality}), no pixels" if modality in _WITHOUT_IMAGES else "it holds no pixels"
 
 
 def _get(data: pydicom.Dataset, path: Path, keyword: str) -> Any:
@@ -328,7 +339,7 @@ def _pixels(path: Path, header: _Header) -> tuple[Array, tuple[str, ...]]:
     """All frames in the file's order, (frames, C, H, W), and what was done to them."""
     data = _data_set(path)
     if not any(keyword in data for keyword in _PIXEL_DATA):
-        raise UnsupportedError(f"{path}: is not an image: it has no pixel data ({_modality_name(data, path)}); leave it out")
+        raise UnsupportedError(f"{path}: is not an image: {_without_pixels(data, path)}; leave it out")
     stored, kind = _decoded(data, path)
     stored = stored.reshape(header.frames, *header.shape, -1)
     if kind in ("MONOCHROME1", "MONOCHROME2"):
@@ -478,41 +489,37 @@ def _spacing_notes(header: _Header) -> tuple[str, ...]:
     return ()
 
 
-def _stack(planes: Sequence[_Plane], name: str) -> _Stack:
-    """The order of the slices, and the grid that they make."""
+def _stack(planes: Sequence[_Plane], name: str, singly: str) -> _Stack:
+    """The order of the slices, and the grid that they make; `singly` says how they could be segmented one by one where they make none."""
     _check_parallel(planes, name)
     first = planes[0]
     positions = [plane.position for plane in planes if plane.position is not None]
     if first.directions is None or len(positions) < len(planes):
         return _unplaced(planes, name)
-    return _placed(planes, np.array(positions), first.directions, name)
+    normal = np.cross(*first.directions)
+    normal /= np.linalg.norm(normal)
+    order = [int(index) for index in np.argsort(np.array(positions) @ normal, kind="stable")]
+    placed, ordered = np.array(positions)[order], [planes[index] for index in order]
+    _check_apart(ordered, placed @ normal, name)
+    _check_even(ordered, placed, normal, name, singly)
+    return _placed(order, first, placed, normal)
 
 
-def _placed(planes: Sequence[_Plane], positions: Array, directions: Array, name: str) -> _Stack:
-    """Sorted along the normal; the affine takes the first and the last slice to where they are, those in between are spread evenly.
+def _placed(order: list[int], like: _Plane, positions: Array, normal: Array) -> _Stack:
+    """From the (S, 3) positions in their order: the affine takes the first and the last slice to where they are, those in between are spread evenly.
 
     ::
 
         heights   0.0   6.5   13.0        distance 6.5 mm
                   first       last        step = (last - first) / 2, not along the normal where the gantry was tilted
     """
-    normal = np.cross(directions[0], directions[1])
-    normal /= np.linalg.norm(normal)
-    heights = positions @ normal
-    order = [int(index) for index in np.argsort(heights, kind="stable")]
-    gaps = np.diff(heights[order])
-    for before, after, gap in zip(order, order[1:], gaps, strict=False):
-        if gap < _SAME_PLACE_MM:
-            raise UnsupportedError(
-                f"{name}: {planes[before].name} and {planes[after].name} lie at the same place; a volume has one slice a place: "
-                "save each time point, echo or reconstruction as a series of its own"
-            )
-    distance, spacing_mm = float(gaps.mean()) if len(gaps) else planes[0].distance_mm, planes[0].spacing_mm
-    if distance is None or spacing_mm is None:
+    gaps = np.diff(positions @ normal)
+    distance, spacing_mm = float(gaps.mean()) if len(gaps) else like.distance_mm, like.spacing_mm
+    if distance is None or spacing_mm is None or like.directions is None:
         return _Stack(order, None, None, ("the distance of pixels or slices is unknown: the mask is written without a place in space",))
-    step = (positions[order[-1]] - positions[order[0]]) / len(gaps) if len(gaps) else normal * distance
+    step = (positions[-1] - positions[0]) / len(gaps) if len(gaps) else normal * distance
     affine = np.eye(4)
-    affine[:3] = np.column_stack([directions[0] * spacing_mm[1], directions[1] * spacing_mm[0], step, positions[order[0]]])
+    affine[:3] = np.column_stack([like.directions[0] * spacing_mm[1], like.directions[1] * spacing_mm[0], step, positions[0]])
     to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes point to the left and the back, NIfTI's to the right and the front
     return _Stack(order, (distance, *spacing_mm), to_ras @ affine, _gap_notes(gaps, step, normal))
 
@@ -535,10 +542,47 @@ def _gap_notes(gaps: Array, step: Array, normal: Array) -> tuple[str, ...]:
         return ()
     notes = []
     if np.ptp(gaps) > _SAME * gaps.mean():
-        notes.append(f"the distances between slices are uneven, {gaps.min():.4g} to {gaps.max():.4g} mm (is one missing?); taken as {gaps.mean():.4g}")
+        notes.append(f"the distances between slices are uneven, {gaps.min():.4g} to {gaps.max():.4g} mm; taken as {gaps.mean():.4g}")
     if np.linalg.norm(np.cross(step, normal)) > _SAME * np.linalg.norm(step):
         notes.append("the slices are shifted against each other (a tilted gantry); the volume is sheared, not resampled")
     return tuple(notes)
+
+
+def _check_apart(planes: Sequence[_Plane], heights: Array, name: str) -> None:
+    for before, after, gap in zip(planes, planes[1:], np.diff(heights), strict=False):
+        if gap < _SAME_PLACE_MM:
+            raise UnsupportedError(
+                f"{name}: {before.name} and {after.name} lie at the same place; a volume has one slice a place: "
+                "save each time point, echo or reconstruction as a series of its own"
+            )
+
+
+def _check_even(planes: Sequence[_Plane], positions: Array, normal: Array, name: str, singly: str) -> None:
+    """No slice lies further from its place on the even grid than a small part of a step: a mask would be drawn into another part of the body.
+
+    ::
+
+        heights   -12.5   -7.5         2.5    7.5        even steps of 6.67 mm from first to last
+        places    -12.5      -5.8   0.8       7.5        the second slice lies 1.7 mm off: the widest gap is 10 mm, the others are 5
+    """
+    if len(planes) < 3:
+        return
+    heights, off = positions @ normal, positions - np.linspace(positions[0], positions[-1], len(planes))          # (S,) and (S, 3)
+    sideways = off - np.outer(off @ normal, normal)
+    gaps = np.diff(heights)
+    allowed = max(_UNEVEN * gaps.mean(), min(_ROUNDED_MM, gaps.mean() / 4))
+    if np.abs(off @ normal).max() > allowed:
+        usual = np.sort(gaps)[(len(gaps) - 1) // 2]
+        at = int(np.argmax(np.abs(gaps - usual)))
+        ends = f"{planes[at].name} and {planes[at + 1].name} (at {heights[at]:.5g} and {heights[at + 1]:.5g} mm)"
+        found = f"between {ends} lie {gaps[at]:.4g} mm, between other slices {usual:.4g} mm"
+    elif np.linalg.norm(sideways, axis=1).max() > allowed:
+        jumps = np.linalg.norm(np.diff(sideways, axis=0), axis=1)
+        at = int(np.argmax(jumps))
+        found = f"{planes[at].name} and {planes[at + 1].name} are shifted sideways against each other, by {jumps[at]:.4g} mm more than other slices"
+    else:
+        return
+    raise UnsupportedError(f"{name}: {found}; a volume has even steps: bring what is missing, or {singly} to have each segmented by itself")
 
 
 def _check_parallel(planes: Sequence[_Plane], name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -16,6 +16,8 @@ from segkit.io.sniff import ENDINGS, Format, as_read_error, named, sniff
 
 PICTURE_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
 _STRANGE_ENDINGS = (".webp", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".nrrd", ".mha", ".mhd", ".hdr")  # pictures too: they get a row that says why not
+_MASK_ENDINGS = {Format.TIFF: (".tif",), Format.GIF: (".png", ".tif"), Format.DICOM: (".png", ".nii.gz")}  # the others: .png
+_PAIRS_TOLD = 5
 _PASSED_OVER = ("thumbs.db", "desktop.ini", "@eadir", "__macosx")
 
 
@@ -87,14 +89,47 @@ def find_sources(root: Path | str, recursive: bool = False, exclude: Path | str 
     return Found(sources, search.ignored, tuple(search.failures))
 
 
-def check_outputs(sources: Iterable[Source]) -> None:
-    """`CollisionError` where two results would have the same name."""
-    taken: dict[str, Source] = {}
+def check_outputs(sources: Iterable[Source], *, beside: bool = False) -> None:
+    """Results that would have the same name, perhaps on a disk that takes A for a, are refused all at once.
+
+    a.png and a.tif become a.png and a.tif, which are two names. With `beside`, further results lie beside the masks (overlays, ...), and they would share one.
+
+    Raises
+    ------
+    CollisionError
+        Names up to five pairs.
+    """
+    namesakes: dict[str, list[Source]] = {}
     for source in sources:
-        key = unicodedata.normalize("NFC", str(source.output)).casefold()
-        if key in taken:
-            raise CollisionError(f"{taken[key].name} and {source.name} would both be written as {source.output}; rename one, or put them into two folders")
-        taken[key] = source
+        namesakes.setdefault(unicodedata.normalize("NFC", str(source.output)).casefold(), []).append(source)
+    told = [words for group in namesakes.values() if len(group) > 1 for words in _collisions(group, beside)]
+    if told:
+        more = f"; and {len(told) - _PAIRS_TOLD} more pairs" if len(told) > _PAIRS_TOLD else ""
+        raise CollisionError(f"{'; '.join(told[:_PAIRS_TOLD])}{more}; rename one of each pair, or put them into two folders")
+
+
+def _collisions(namesakes: list[Source], beside: bool) -> Iterator[str]:
+    taken: dict[str, Source] = {}
+    for source in namesakes:
+        endings = ("",) if beside else mask_endings(source)
+        shared = next((ending for ending in endings if ending in taken), None)
+        if shared is not None:
+            yield f"{taken[shared].name} and {source.name} would both be written as {source.output}{shared}"
+        taken = dict.fromkeys(endings, source) | taken
+
+
+def mask_endings(source: Source) -> tuple[str, ...]:
+    """What the mask of a source ends in, as far as its first bytes tell; where they tell nothing its name does."""
+    if len(source.files) > 1:
+        return (".nii.gz",)
+    (path,) = source.files
+    try:
+        kind: Format | None = sniff(path)
+    except ReadError:
+        kind = named(path)
+    if kind is Format.NIFTI:
+        return tuple(ending for ending in ENDINGS[kind] if path.name.lower().endswith(ending)) or ENDINGS[kind]
+    return (".png", ".tif", ".nii", ".nii.gz") if kind is None else _MASK_ENDINGS.get(kind, (".png",))
 
 
 def stem(path: PurePath) -> str:

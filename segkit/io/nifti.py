@@ -205,8 +205,8 @@ def read(path: Path, settings: ReadSettings) -> Image:
     return Image(np.require(pixels, requirements=["C", "W"]), spacing_mm, path, origin, (*alpha_notes, *notes))
 
 
-def read_values(path: Path, like: Image | None, settings: ReadSettings) -> Array:
-    """The whole numbers of a mask, (H, W) or (S, H, W), upright as `like` is; a colour is 0xRRGGBB.
+def read_values(path: Path, like: Image | None, settings: ReadSettings, like_is: str = "image") -> Array:
+    """The whole numbers of a mask, (H, W) or (S, H, W), upright as `like` is, which errors call `like_is`; a colour is 0xRRGGBB.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def read_values(path: Path, like: Image | None, settings: ReadSettings) -> Array
     stored = _load(path, settings)
     own = stored.origin(settings)
     if like is not None and isinstance(like.origin, NiftiOrigin):
-        _check_same_grid(own, path, like.origin, like.name)
+        _check_same_grid(own, path, like.origin, f"{like_is} {like.name}")
         return _values(stored, like.origin, path)
     values = _values(stored, own, path)
     if like is not None and not like.is_volume and own.slice_axis is not None and len(values) == 1:
@@ -368,14 +368,14 @@ def _scaled(voxels: Array, header: Any, path: Path) -> Array:
 def _check_same_grid(mask: NiftiOrigin, path: Path, image: NiftiOrigin, name: str) -> None:
     if _three(mask.stored_shape) != _three(image.stored_shape):
         raise ShapeError(
-            f"mask {path} has {_by(mask.stored_shape)} voxels, its image {name} has {_by(image.stored_shape)}; "
+            f"mask {path} has {_by(mask.stored_shape)} voxels, its {name} has {_by(image.stored_shape)}; "
             "masks are never resized: correct the pair or leave it out"
         )
     off = _corners_off(mask, image)
     if off > _SAME_GRID:
         raise ShapeError(
-            f"mask {path} lies on another grid than its image {name}: same numbers of voxels, but up to {off:.3g} voxels apart in space; "
-            "resample the mask onto the image, or, if the voxels do belong together, save the mask with the image's header"
+            f"mask {path} lies on another grid than its {name}: same numbers of voxels, but up to {off:.3g} voxels apart in space; "
+            "resample the mask onto it, or, if the voxels do belong together, save the mask with its header"
         )
 
 

@@ -54,11 +54,11 @@ def read_series(paths: Sequence[Path], settings: ReadSettings = DEFAULT) -> Imag
     return dicom.read(paths[0], settings) if len(paths) == 1 else dicom.read_series(paths, settings)
 
 
-def read_mask(path: Path | str, like: Image | None = None, settings: ReadSettings = DEFAULT) -> Array:
+def read_mask(path: Path | str, like: Image | None = None, settings: ReadSettings = DEFAULT, *, like_is: str = "image") -> Array:
     """The numbers (H, W) or (S, H, W) in a mask file, upright; palette indices and grey values as stored, colours as 0xRRGGBB.
 
     `like` is the picture that the mask belongs to. A mask of the size of its stored pixels is turned with it;
-    a mask that was drawn on the upright picture lies right already.
+    a mask that was drawn on the upright picture lies right already. `like_is` is what errors call it: a mask may be compared with its truth.
 
     Raises
     ------
@@ -76,12 +76,12 @@ def read_mask(path: Path | str, like: Image | None = None, settings: ReadSetting
     if kind is Format.NIFTI:
         from segkit.io import nifti
 
-        values = nifti.read_values(path, like, settings)
+        values = nifti.read_values(path, like, settings, like_is)
     else:
         values = _raster_values(path, kind, like, settings)
     if like is not None and values.shape != like.shape:
-        mask, image = ("x".join(map(str, shape)) for shape in (values.shape, like.shape))
-        raise ShapeError(f"mask {path} is {mask}, its image {like.name} is {image}; masks are never resized: correct the pair or leave it out")
+        own, other = ("x".join(map(str, shape)) for shape in (values.shape, like.shape))
+        raise ShapeError(f"mask {path} is {own}, its {like_is} {like.name} is {other}; masks are never resized: correct the pair or leave it out")
     return values
 
 

@@ -27,7 +27,7 @@ from segkit.io.origin import ReadSettings
 from segkit.io.pixels import Notes, check_samples, finite, label_values, narrow, without_alpha, without_opaque_alpha
 from segkit.io.raster_origin import RasterOrigin, known_orientation, upright
 from segkit.io.sniff import open_file
-from segkit.io.tiff_codecs import is_lent_lzw, lend_codecs
+from segkit.io.tiff_codecs import PillowPages, is_for_pillow, lend_codecs
 
 Array = NDArray[Any]
 
@@ -107,6 +107,11 @@ class _Block:
     def num_pages(self) -> int:
         return math.prod(size for axis, size in zip(self.axes, self.shape, strict=True) if axis in self.page_axes)
 
+    @property
+    def pages(self) -> list[Any]:
+        """A TiffPage or TiffFrame each; None where the file lacks one."""
+        return list(self.source.pages) if isinstance(self.source, tifffile.TiffPageSeries) else [self.source]
+
     def first(self) -> _Block:
         """Only the first page, where it can be decoded alone; channels that are pages of their own can't."""
         if not self.page_axes or not self.axes.startswith(self.page_axes) or "C" in self.axes:
@@ -121,6 +126,7 @@ class _Wanted:
 
     path: Path
     file: tifffile.TiffFile
+    pillow: PillowPages
     blocks: tuple[_Block, ...]
     is_stack: bool
 
@@ -128,10 +134,13 @@ class _Wanted:
         """Each block with its samples, (P, C, S, H, W): pages, channels stored as pages, samples of a pixel."""
         for block in self.blocks:
             with _damage(self.path):
-                array = block.source.asarray()
+                array = self._by_pillow(block) if is_for_pillow(block.page) else block.source.asarray()
             if array.shape != block.shape:
                 raise CorruptFileError(f"{self.path}: its pixels are of shape {array.shape}, its header says {block.shape}; copy it anew from where it came")
             yield block, _arranged(array, block.axes)
+
+    def _by_pillow(self, block: _Block) -> Array:
+        return self.pillow.samples([page.index for page in block.pages], block.page).reshape(block.shape)
 
     def joined(self, arrays: list[Array]) -> Array:
         """(P, C, S, H, W) of each block -> (P, C * S, H, W) of all; a single picture without P."""
@@ -166,7 +175,7 @@ def _opened(path: Path, settings: ReadSettings) -> Iterator[_Wanted]:
         with _damage(path):
             tiff = tifffile.TiffFile(file, _multifile=False)  # an OME-TIFF may name files beside it: they are other pictures here
             blocks = _blocks(tiff)
-        yield _Wanted(path, tiff, *_chosen(blocks, settings, path))
+        yield _Wanted(path, tiff, PillowPages(file), *_chosen(blocks, settings, path))
 
 
 def _blocks(tiff: tifffile.TiffFile) -> list[_Block]:
@@ -201,13 +210,11 @@ def _check_readable(block: _Block, path: Path) -> None:
         raise UnsupportedError(f"{path}: its samples are of {page.bitspersample} bits and sample format {page.sampleformat}; convert it to 8, 16 or 32 bits")
     if "X" not in block.axes or "Y" not in block.axes:
         raise UnsupportedError(f"{path}: its axes are {block.axes}; expected rows and columns (Y and X): save it as a plain TIFF")
-    if is_lent_lzw(page.compression) and page.bitspersample < 8:
-        raise CodecError(f"{path}: packs several pixels into a byte and compresses them by LZW, for which no decoder is here; pip install imagecodecs")
 
 
 def _check_complete(block: _Block, path: Path) -> None:
     """What lies nowhere in the file would be read as zeros: a writer that was killed leaves such files."""
-    for page in block.source.pages if isinstance(block.source, tifffile.TiffPageSeries) else [block.source]:
+    for page in block.pages:
         if page is None:
             raise CorruptFileError(f"{path}: describes pages that it does not hold; copy it anew from where it came")
         with _damage(path):
@@ -373,7 +380,7 @@ def _damage(path: Path) -> Iterator[None]:
         raise
     except _DAMAGE as error:
         if "imagecodecs" in str(error):
-            raise CodecError(f"{path}: its compression needs a decoder that is not here ({error}); pip install imagecodecs") from error
-        if isinstance(error, NotImplementedError):
+            raise CodecError(f"{path}: its pixels need a decoder that is not here ({error}); pip install imagecodecs") from error
+        if isinstance(error, NotImplementedError) or "not supported" in str(error):
             raise UnsupportedError(f"{path}: {error}; convert it to an uncompressed TIFF") from error
         raise CorruptFileError(f"{path}: damaged or cut short ({error}); copy it anew from where it came") from error

@@ -6,38 +6,57 @@ A new architecture is a file with its settings and its class, and a line in `MOD
 from __future__ import annotations
 
 import difflib
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import nn
 
 from segkit.errors import SettingsError
 from segkit.models.encoders import ENCODERS, Encoder, EncoderSettings
+from segkit.models.settings import NetworkSettings
 from segkit.models.unet import UNet, UNetSettings
+from segkit.models.unetplusplus import UNetPlusPlus, UNetPlusPlusSettings
 
-ModelSettings: TypeAlias = UNetSettings
+ModelSettings: TypeAlias = Annotated[UNetSettings | UNetPlusPlusSettings, Field(discriminator="name")]
+
+MODELS: dict[str, tuple[type[NetworkSettings], Callable[[Any], nn.Module]]] = {
+    "unet": (UNetSettings, UNet),
+    "unetplusplus": (UNetPlusPlusSettings, UNetPlusPlus),
+}
+
+COMBINATIONS: dict[str, dict[str, Any]] = {
+    "cpfnet": {"name": "unet", "encoder": "resnet34", "skip": "gpg", "bottleneck": "sapf"},
+}
+"""Networks of papers that are parts put together; Feng 2020, https://doi.org/10.1109/TMI.2020.2983721."""
+
 Checked = TypeVar("Checked", bound=EncoderSettings)
 
-MODELS: dict[str, tuple[type[ModelSettings], type[nn.Module]]] = {"unet": (UNetSettings, UNet)}
+
+def spell_out(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a model by name -> the same with the name of a combination replaced by its parts; what is given besides replaces a part."""
+    return {**COMBINATIONS.get(options.get("name", ""), {"name": options.get("name", "unet")}), **{key: options[key] for key in options if key != "name"}}
 
 
-def build_model(settings: ModelSettings | str, **options: Any) -> nn.Module:
+def build_model(settings: NetworkSettings | str, **options: Any) -> nn.Module:
     """A freshly initialised network.
 
-    ``build_model(run.model)`` or ``build_model("unet", encoder="resnet34", skip="cbam", in_channels=1, num_classes=3)``.
+    ``build_model(run.model)`` or ``build_model("unet", encoder="resnet34", skip="cbam", in_channels=1, num_classes=3)`` or ``build_model("cpfnet")``.
 
     Raises
     ------
     SettingsError
-        No network has that name, or one of the options is not a setting of it.
+        No network has that name, one of the options is not a setting of it, or two of them don't go together.
     """
     if not isinstance(settings, str):
-        return MODELS[settings.name][1](settings)
-    if settings not in MODELS:
-        close = difflib.get_close_matches(settings, MODELS, n=1)
-        raise SettingsError(f"no model is called {settings!r}{f'; did you mean {close[0]}?' if close else ''}; there are: {', '.join(MODELS)}")
-    kind, network = MODELS[settings]
-    return network(_check(kind, options, f"build_model({settings!r})"))
+        return MODELS[settings.name][1](settings)  # type: ignore[attr-defined]
+    names = [*MODELS, *COMBINATIONS]
+    if settings not in names:
+        close = difflib.get_close_matches(settings, names, n=1)
+        raise SettingsError(f"no model is called {settings!r}{f'; did you mean {close[0]}?' if close else ''}; there are: {', '.join(names)}")
+    spelled = spell_out({"name": settings, **options})
+    kind, network = MODELS[spelled["name"]]
+    return network(_check(kind, spelled, f"build_model({settings!r})"))
 
 
 def build_encoder(name: str, **options: Any) -> Encoder:
@@ -50,7 +69,8 @@ def build_encoder(name: str, **options: Any) -> Encoder:
     SettingsError
         No encoder has that name, or it has no such option.
     """
-    return ENCODERS[name](_check(EncoderSettings, {"encoder": name, **options}, f"build_encoder({name!r})"), None)
+    settings = _check(EncoderSettings, {"encoder": name, **options}, f"build_encoder({name!r})")
+    return ENCODERS[name](settings, None)
 
 
 def build_classifier(name: str, num_classes: int = 1000, **options: Any) -> nn.Module:
@@ -61,7 +81,8 @@ def build_classifier(name: str, num_classes: int = 1000, **options: Any) -> nn.M
     SettingsError
         No encoder has that name, it has no such option, or it is no classifier's trunk.
     """
-    return ENCODERS[name](_check(EncoderSettings, {"encoder": name, **options}, f"build_classifier({name!r})"), num_classes)
+    settings = _check(EncoderSettings, {"encoder": name, **options}, f"build_classifier({name!r})")
+    return ENCODERS[name](settings, num_classes)
 
 
 def _check(kind: type[Checked], options: dict[str, Any], call: str) -> Checked:
@@ -74,4 +95,20 @@ def _check(kind: type[Checked], options: dict[str, Any], call: str) -> Checked:
         raise SettingsError(f"{call}: {where}{first['msg'].removeprefix('Value error, ')}{given}") from error
 
 
-__all__ = ["ENCODERS", "MODELS", "EncoderSettings", "ModelSettings", "UNet", "UNetSettings", "build_classifier", "build_encoder", "build_model"]
+__all__ = [
+    "COMBINATIONS",
+    "ENCODERS",
+    "MODELS",
+    "Encoder",
+    "EncoderSettings",
+    "ModelSettings",
+    "NetworkSettings",
+    "UNet",
+    "UNetPlusPlus",
+    "UNetPlusPlusSettings",
+    "UNetSettings",
+    "build_classifier",
+    "build_encoder",
+    "build_model",
+    "spell_out",
+]

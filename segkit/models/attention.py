@@ -12,12 +12,14 @@ REDUCTION = 16
 class SpatialMap(nn.Module):
     """Marks a module that returns one weight in [0, 1] for each position, (B, 1, h, w): what `predict --save-attention` draws."""
 
+    draws_attention = True   # the engine asks for it by this name: it knows no network
+
 
 class SqueezeExcitation(nn.Module):
-    """(B, C, H, W) -> the same, each channel scaled by a weight in [0, 1] that follows from all channel means.
+    """(B, C, H, W) -> the same, each channel scaled by a weight in [0, 1] that follows from all channel means."""
 
-    Hu 2018, https://arxiv.org/abs/1709.01507
-    """
+    answers = "2: channels that say nothing here are turned down"
+    source = "Hu 2018, https://arxiv.org/abs/1709.01507"
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -55,10 +57,10 @@ class SpatialAttention(SpatialMap):
 
 
 class CBAM(nn.Module):
-    """(B, C, H, W) -> the same, scaled by channel attention first, by spatial attention then.
+    """(B, C, H, W) -> the same, scaled by channel attention first, by spatial attention then."""
 
-    Woo 2018, https://arxiv.org/abs/1807.06521
-    """
+    answers = "2: channels are turned down, then positions"
+    source = "Woo 2018, https://arxiv.org/abs/1807.06521"
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,12 +18,20 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels // size, channels)
 
 
-def instance_norm(channels: int) -> nn.InstanceNorm2d:
-    """Each channel of each picture by itself, with a weight and a bias (Ulyanov 2016, https://arxiv.org/abs/1607.08022)."""
-    return nn.InstanceNorm2d(channels, affine=True)
+class InstanceNorm(nn.GroupNorm):
+    """Each channel of each picture by itself, with a weight and a bias (Ulyanov 2016, https://arxiv.org/abs/1607.08022).
+
+    Unlike torch's own it takes maps of a single pixel, which are what a small picture has become at stride 32.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
-NORMS: dict[str, Norm] = {"batch": nn.BatchNorm2d, "group": group_norm, "instance": instance_norm}
+NORMS: dict[str, Norm] = {"batch": nn.BatchNorm2d, "group": group_norm, "instance": InstanceNorm}
 
 
 def conv_norm_relu(

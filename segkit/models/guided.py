@@ -23,6 +23,9 @@ class GlobalPyramidGuidance(nn.Module):
     1, 2 at stage 4, 1, 2, 4 at stage 3, 1, 2, 4, 8 at stage 2.
     """
 
+    answers = "1: every stage is guided by all deeper ones"
+    source = "Feng 2020, https://doi.org/10.1109/TMI.2020.2983721"
+
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         width, count = widths[0], len(widths)

@@ -13,6 +13,8 @@ class BilinearUpsampling(nn.Module):
     So the convolution runs first, on a quarter of the pixels, and the interpolation on half the channels.
     """
 
+    source = "Odena 2016, https://doi.org/10.23915/distill.00003"
+
     def __init__(self, in_channels: int, out_channels: int, factor: int = 2) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 1)
@@ -25,6 +27,8 @@ class BilinearUpsampling(nn.Module):
 
 class DeconvUpsampling(nn.ConvTranspose2d):
     """(B, in_channels, H, W) -> (B, out_channels, factor · H, factor · W): transposed convolution, kernel and stride `factor`."""
+
+    source = "Ronneberger 2015, https://arxiv.org/abs/1505.04597"
 
     def __init__(self, in_channels: int, out_channels: int, factor: int = 2) -> None:
         super().__init__(in_channels, out_channels, kernel_size=factor, stride=factor)

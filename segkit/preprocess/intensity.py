@@ -19,6 +19,9 @@ from segkit.image import Image
 Normalise: TypeAlias = Callable[[Tensor], Tensor]
 """(C, H, W) float32 in the file's units -> (C, H, W) float32 in the model's range."""
 
+_SLACK = 0.05
+"""Share of a fixed range that pixels may lie beyond it, where they are cut off: what resampling adds at edges, not another scale."""
+
 _SAMPLE = 2**20
 """Percentiles are measured on at most so many pixels, evenly spaced."""
 
@@ -40,16 +43,16 @@ class FixedRange(BaseModel):
         return self
 
     def measure(self, image: Image) -> Normalise:
-        """Raises RangeError where the pixels lie far outside low .. high: another bit depth would be scored as if it were white."""
-        lowest, highest, slack = float(image.pixels.min()), float(image.pixels.max()), 0.5 * (self.high - self.low)
+        """Raises RangeError where the pixels are of another scale: another bit depth would be scored as if it were white, 0..1 as if it were black."""
+        lowest, highest, slack = float(image.pixels.min()), float(image.pixels.max()), _SLACK * (self.high - self.low)
+        unit = image.pixels.dtype.kind == "f" and lowest >= (-1 if self.low >= 0 else 0) and highest <= 1  # 0..1, or -1..1 where nothing is below 0
+        if unit and self.high > 2:
+            to_do = f"multiply them by {self.high:g}" if lowest >= 0 else "scale them so"
+            raise RangeError(f"{image.name}: floats from {lowest:g} to {highest:g}, the model takes {self.low:g} to {self.high:g}; {to_do}")
         if lowest < self.low - slack or highest > self.high + slack:
             raise RangeError(
                 f"{image.name}: pixels run from {lowest:g} to {highest:g} ({image.pixels.dtype}), the model takes {self.low:g} to {self.high:g} "
-                "(preprocess.intensity); rescale the picture, or train with its own range"
-            )
-        if image.pixels.dtype.kind == "f" and lowest >= 0 and highest <= 1 and self.high > 2:
-            raise RangeError(
-                f"{image.name}: floats from {lowest:g} to {highest:g}, the model takes {self.low:g} to {self.high:g}; multiply them by {self.high:g}"
+                "(preprocess.intensity); rescale the picture, or train with its own range or a window"
             )
         centre, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         return lambda picture: ((picture - centre) / half).clamp(*self.model_range)
@@ -99,3 +102,13 @@ class ZScore(BaseModel):
 
 
 IntensitySettings: TypeAlias = Annotated[FixedRange | Window | ZScore, Field(discriminator="kind")]
+
+
+def cut_off_notes(image: Image, rule: IntensitySettings) -> tuple[str, ...]:
+    """What a fixed range cuts off of a picture that it takes; the other rules cut off by design."""
+    if not isinstance(rule, FixedRange):
+        return ()
+    beyond = int(np.count_nonzero((image.pixels < rule.low) | (image.pixels > rule.high)))
+    if not beyond:
+        return ()
+    return (f"{beyond} of {image.pixels.size} values lie beyond {rule.low:g} to {rule.high:g}, the range that the model takes: cut off there",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,21 @@ from torch import Tensor, nn
 
 from segkit.checkpoint import Card, save_model
 from segkit.config import RunConfig, TrainSettings
-from segkit.dataset import BatchLoader, Case, CaseStore, Inventory, PatchDataset, find_cases, load_pair, take_inventory
+from segkit.dataset import (
+    BatchLoader,
+    Case,
+    CaseStore,
+    Inventory,
+    PatchDataset,
+    check_pairs,
+    find_cases,
+    load_pair,
+    require_files,
+    take_inventory,
+)
 from segkit.engines import TorchEngine, choose_device, choose_precision, describe
 from segkit.engines.hardware import DTYPES
-from segkit.errors import SettingsError, TrainingError
+from segkit.errors import SegkitError, SettingsError, TrainingError
 from segkit.evaluation import evaluate_pairs
 from segkit.io import write_json, write_png
 from segkit.labels import Mask
@@ -28,6 +39,7 @@ from segkit.metrics.summary import MANY_EMPTY
 from segkit.models import build_model
 from segkit.plot import overlay
 from segkit.predict import Model, segment
+from segkit.train.claim import claimed
 from segkit.train.interrupt import Stop, listening
 from segkit.train.record import Outcome, Report, Row, Silence, Track, Watcher, ending, facts, write_log
 from segkit.train.schedule import progress, schedule
@@ -51,23 +63,33 @@ def train(run: RunConfig, folder: Path, *, resume: bool = False, watcher: Watche
     """
     watcher = watcher or Silence()
     check_folder(folder, resume)
+    with claimed(folder), closing(Track(folder, run.train.tensorboard)) as track:
+        return carry_out(run, folder, resume, watcher, track)
+
+
+def carry_out(run: RunConfig, folder: Path, resume: bool, watcher: Watcher, track: Track) -> Outcome:
+    """The run in its folder: look at the data, begin or take up, loop, and say how it ended."""
     device = choose_device(run.train.device)
     precision = choose_precision(run.train.precision, device)
     training, validation = find_cases(run.data, run.train.seed)
     watcher.note(f"{len(training)} pairs to train on, {len(validation)} to validate on; {describe(device)}, {precision}")
-    store = CaseStore(training, run)
-    inventory = take_inventory(store, watcher.scan)
-    if inventory.empty > MANY_EMPTY * len(training):
-        watcher.note(f"warning: {inventory.empty} of {len(training)} masks are empty; a network learns little from them")
-    state, loaded = fresh_state(run, device, precision)
+    require_files([*training, *validation])
+    state, loaded = fresh_state(run, device, precision, resume=resume, told=watcher.downloading)  # before the long look at all pairs: weights may be missing
     for line in loaded:
         watcher.note(line)
+    store = CaseStore(training, run)
+    inventory = take_inventory(store, watcher.scan)
+    check_pairs(validation, run)
+    if run.slices > 1 and max(inventory.slices) == 1:
+        raise SettingsError(f"model.bottleneck {run.model.bottleneck} looks along the slices of volumes, the training data are single pictures; choose another")
+    if inventory.empty > MANY_EMPTY * len(training):
+        watcher.note(f"warning: {inventory.empty} of {len(training)} masks are empty; a network learns little from them")
     if resume:
         restore(state, folder / "state.pt", run, inventory.fingerprint)
     about = facts(run, inventory, training, validation, device, precision)
     write_json(folder / "run.json", about)
     loader = BatchLoader(PatchDataset(store, inventory, run), run.train, count_workers(run.train, inventory))
-    with closing(loader), closing(Track(folder, run.train.tensorboard)) as track, listening() as stop:
+    with closing(loader), listening() as stop:
         course = Course(run, folder, inventory, validation, device, precision, watcher, track)
         reason = loop(state, course, loader.batches(state.step), stop)
     outcome = Outcome(reason, state.best, state.step, state.seconds / 60, stop.signal if reason == "interrupted" else None)
@@ -101,7 +123,8 @@ def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]],
             save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
             return "interrupted"
         if at * settings.validations >= state.validations + 1:
-            validate(state, course, at)
+            with saving(state, course):
+                validate(state, course, at)
             state.seconds = time.monotonic() - began
             save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
             if settings.patience is not None and state.since_best >= settings.patience and at < 1:
@@ -110,8 +133,10 @@ def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]],
         if at >= 1:
             return "finished"
         started = time.monotonic()
+        with saving(state, course):
+            batch = next(batches)
         rate = settings.learning_rate * schedule(at, settings)
-        loss = take_step(state, next(batches), loss_function, rate, course)
+        loss = take_step(state, batch, loss_function, rate, course)
         state.loss = loss if math.isnan(state.loss) else 0.95 * state.loss + 0.05 * loss
         state.step += 1
         state.seconds = time.monotonic() - began
@@ -119,12 +144,25 @@ def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]],
         course.watcher.stepped(_report(state, settings, at, time.monotonic() - started))
 
 
+@contextmanager
+def saving(state: State, course: Course) -> Iterator[None]:
+    """Where reading or writing fails inside the block, the steps so far are not lost."""
+    try:
+        yield
+    except SegkitError as error:
+        try:
+            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
+        except SegkitError:  # a full disk: the state of the last validation is still there
+            raise error from None
+        raise type(error)(f"{error}; the {state.step} steps so far are saved: when that is mended, go on with --resume") from error
+
+
 def how_far(state: State, settings: TrainSettings) -> float:
     return progress(state.step, state.seconds, 1.1 * state.validation_seconds, settings)
 
 
 def take_step(state: State, batch: tuple[Tensor, Tensor], loss_function: nn.Module, rate: float, course: Course) -> float:
-    """One step on (B, C, h, w) patches and (B, h, w) classes; the loss before it.
+    """One step on (B, R, C, h, w) patches, R neighbouring slices each, and (B, R, h, w) classes; the loss before it.
 
     Raises
     ------
@@ -136,8 +174,8 @@ def take_step(state: State, batch: tuple[Tensor, Tensor], loss_function: nn.Modu
     patches, truth = (part.to(course.device, non_blocking=True) for part in batch)
     state.network.train()
     with torch.autocast(course.device.type, DTYPES[course.precision], enabled=course.precision != "fp32"):
-        logits = state.network(patches.contiguous(memory_format=torch.channels_last))
-    loss = loss_function(logits, truth)
+        logits = state.network(patches)
+    loss = loss_function(logits, truth.flatten(0, 1))
     value = float(loss.detach())
     if not math.isfinite(value):
         raise TrainingError(
@@ -177,11 +215,10 @@ def validate(state: State, course: Course, at: float) -> None:
     row = Row(state.step, state.seconds / 60, state.optimizer.param_groups[0]["lr"], state.loss, dice)
     state.history.append(row)
     state.validations = max(state.validations + 1, math.floor(at * course.run.train.validations))
-    if row.mean_dice > state.best or not (course.folder / "model.safetensors").exists():
-        state.best, state.since_best = row.mean_dice if math.isfinite(row.mean_dice) else state.best, 0
+    state.since_best = 0 if row.mean_dice > state.best else state.since_best + 1
+    if row.mean_dice >= state.best or not (course.folder / "model.safetensors").exists():  # of equally good ones the latest has learnt most
+        state.best = row.mean_dice if math.isfinite(row.mean_dice) else state.best
         keep(state, course, dice, drawn)
-    else:
-        state.since_best += 1
     write_log(course.folder, state.history)
     course.track.row(row)
     course.watcher.validated(row)

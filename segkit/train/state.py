@@ -17,11 +17,12 @@ from segkit.config import RunConfig, TrainSettings
 from segkit.errors import SettingsError, WeightsError
 from segkit.io import atomic_path
 from segkit.models import build_model
+from segkit.pretrained import Told, load_pretrained, silent
 from segkit.train.record import Row
 
 NUMBERS = ("step", "seconds", "validation_seconds", "validations", "best", "since_best", "loss")
 
-FREE = ("minutes", "device", "precision", "workers", "worker_timeout", "cache_mb", "start_from", "tensorboard", "patience")
+FREE = ("minutes", "device", "precision", "workers", "worker_timeout", "cache_mb", "start_from", "pretrained", "downloads", "tensorboard", "patience")
 """Settings of `train` that may differ when a run is resumed: they say where and how long, not what."""
 
 
@@ -49,25 +50,37 @@ class State:
     history: list[Row] = field(default_factory=list)
 
 
-def fresh_state(run: RunConfig, device: torch.device, precision: str) -> tuple[State, Sequence[str]]:
-    """Initialised weights, or those of `train.start_from`, and what was done to load them.
+def fresh_state(run: RunConfig, device: torch.device, precision: str, *, resume: bool = False, told: Told = silent) -> tuple[State, Sequence[str]]:
+    """Initialised weights, or those that the settings begin with, and what was done to load them.
+
+    resume : a saved state will be put over them, so none are loaded
+    told : hears of a download
 
     Raises
     ------
-    VanishedError, WeightsError
-        `start_from` is not there, or does not fit.
+    SettingsError, VanishedError, WeightsError
+        `start_from` or `pretrained` is not there, or does not fit.
     """
     torch.manual_seed(run.train.seed)
     network = build_model(run.model)
-    report: list[str] = []
-    if run.train.start_from is not None:
-        weights, unwrapped = read_weights(run.train.start_from)
-        fit_weights(network, weights, str(run.train.start_from))
-        report = [f"{run.train.start_from}: all {len(weights)} tensors loaded", *unwrapped]
+    report = [] if resume else first_weights(network, run, told)
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = {key: value.detach().clone() for key, value in network.state_dict().items()}
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     return State(network, averaged, make_optimizer(network, run.train), scaler), report
+
+
+def first_weights(network: nn.Module, run: RunConfig, told: Told) -> list[str]:
+    """Load those of `train.start_from` into the network, or those of `train.pretrained` into its encoder; what was done, for people to read."""
+    settings = run.train
+    if settings.start_from is not None:
+        weights, unwrapped = read_weights(settings.start_from)
+        fit_weights(network, weights, str(settings.start_from))
+        return [f"{settings.start_from}: all {len(weights)} tensors loaded", *unwrapped]
+    if settings.pretrained is not None:
+        encoder = network.get_submodule("encoder")
+        return load_pretrained(encoder, settings.pretrained, name=run.model.encoder, folder=settings.downloads, told=told).lines()
+    return []
 
 
 def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:

@@ -56,7 +56,7 @@ def test_an_error_is_one_line_and_its_exit_code(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(cli.Verbs, "get_command", lambda self, ctx, name: verb)
     assert main(["verb"]) == code
-    assert capsys.readouterr().err.strip().splitlines() == ([] if code == 130 else [f"segkit: {error}"])
+    assert capsys.readouterr().err.strip().splitlines() == ["segkit: interrupted" if code == 130 else f"segkit: {error}"]
 
 
 def test_with_debug_the_place_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +93,25 @@ def test_where_there_is_no_terminal_progress_is_a_line_now_and_then(monkeypatch:
     assert capsys.readouterr().err.splitlines() == ["scoring 0/2", "scoring 1/2"]
     assert list(progress.watch("ab", "scoring", quiet=True)) + list(progress.watch("a", "scoring")) == ["a", "b", "a"]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("total", "shown"), [(4_000_000, "1.5 of 4.0 MB"), (0, "1.5 MB")])
+def test_a_download_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], total: int, shown: str) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", -1.0)
+    with progress.TrainingProgress() as watcher:
+        watcher.downloading("w.pth", 1_500_000, total)
+    assert capsys.readouterr().err == f"downloading w.pth  {shown}\n"
+
+
+def test_on_a_terminal_a_download_is_a_bar_that_ends_with_the_next_note(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.TrainingProgress() as watcher:
+        watcher.downloading("w.pth", 1_500_000, 4_000_000)
+        watcher.downloading("w.pth", 4_000_000, 4_000_000)
+        watcher.note("w.pth: all loaded")
+        assert watcher._download is None
+    assert "w.pth: all loaded" in capsys.readouterr().err
 
 
 def test_a_run_that_never_began_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

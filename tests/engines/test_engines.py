@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segkit.engines import TorchEngine, choose_device, choose_precision, fold_batch_norms
 from segkit.errors import DeviceError
@@ -72,3 +72,72 @@ def test_bfloat16_is_chosen_on_a_cpu_with_amx_only(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("segkit.engines.hardware.has_amx", lambda tiles=tiles: tiles)
         assert choose_precision("auto", cpu) == expected
     assert choose_precision("bf16", cpu) == "bf16"
+
+
+class Half(nn.Module):
+    """(B, C, H, W) -> (B, 1, H / 2, W / 2): the mean over channels of every other pixel."""
+
+    draws_attention = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] == 1:
+            raise RuntimeError("too narrow")
+        return x.mean(dim=1, keepdim=True)[..., ::2, ::2]
+
+
+class Attentive(nn.Module):
+    """Asks `spatial` twice, the second time about half of what it was given, and `idle` never."""
+
+    multiple = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.ModuleDict({"spatial": Half()})
+        self.idle = Half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.part["spatial"](x)
+        self.part["spatial"](x / 2)
+        return x
+
+
+def hooks(engine: TorchEngine) -> int:
+    return sum(len(module._forward_hooks) for module in engine._network.modules())
+
+
+def test_attention_is_seen_while_a_batch_is_scored_and_the_network_left_as_it_was() -> None:
+    engine, batch = TorchEngine(Attentive(), "cpu", "fp32"), torch.rand(2, 3, 4, 6)
+    assert engine.attention_paths == ("part.spatial", "idle")
+    with engine.watch_attention() as seen:
+        engine(batch)
+    assert list(seen) == ["part.spatial"]
+    torch.testing.assert_close(seen["part.spatial"], batch[..., ::2, ::2].mean(dim=1, keepdim=True) / 2)
+    assert hooks(engine) == 0
+
+
+def test_a_batch_that_fails_leaves_no_hook_behind() -> None:
+    engine = TorchEngine(Attentive(), "cpu", "fp32")
+    with pytest.raises(RuntimeError, match="too narrow"), engine.watch_attention():
+        engine(torch.rand(1, 3, 4, 1))
+    assert hooks(engine) == 0
+
+
+def test_attention_comes_back_as_float32() -> None:
+    engine = TorchEngine(Attentive(), "cpu", "bf16")
+    with engine.watch_attention() as seen:
+        engine(torch.rand(1, 3, 4, 6))
+    (weights,) = seen.values()
+    assert weights.dtype == torch.float32
+
+
+def test_a_network_without_attention_has_none_to_see() -> None:
+    engine = TorchEngine(nn.Conv2d(1, 1, 1), "cpu", "fp32")
+    assert engine.attention_paths == ()
+    with engine.watch_attention() as seen:
+        engine(torch.rand(1, 1, 4, 4))
+    assert seen == {}
+
+
+def test_a_network_grows_pictures_to_its_multiple() -> None:
+    assert TorchEngine(Attentive(), "cpu").grown((33, 48)) == (48, 48)
+    assert TorchEngine(nn.Conv2d(1, 1, 1), "cpu").grown((33, 47)) == (33, 47)

@@ -11,7 +11,7 @@ import pytest
 
 from segkit.errors import MaskValuesError, WriteError
 from segkit.io import atomic
-from segkit.io.atomic import atomic_path, write_bytes, write_csv, write_json, write_text
+from segkit.io.atomic import atomic_path, reason, write_bytes, write_csv, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -98,11 +98,23 @@ def test_the_second_commit_fails_and_the_first_file_is_whole(tmp_path, monkeypat
     assert names(tmp_path) == ["a.txt", "c.txt"]
 
 
-@pytest.mark.parametrize(("code", "words"), [(errno.EACCES, "permission denied"), (errno.EROFS, "choose a folder that you may write to"), (errno.EIO, "error")])
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.EACCES, "permission denied"),
+        (errno.EROFS, "choose a folder that you may write to"),
+        (errno.ENOENT, "its folder is gone or can't be made; choose another folder$"),
+        (errno.EIO, "error; choose another folder$"),
+    ],
+)
 def test_other_faults_are_named(tmp_path, monkeypatch, code, words):
     fail_at(monkeypatch, 1, code)
     with pytest.raises(WriteError, match=rf"(?i)a\.txt: not written: .*{words}"):
         write_text(tmp_path / "a.txt", "a")
+
+
+def test_the_reason_for_one_of_our_own_errors_is_its_message():
+    assert reason(WriteError("a.txt: not written: the disk is full")) == "a.txt: not written: the disk is full"
 
 
 def test_a_folder_in_the_way_is_named(tmp_path):

@@ -309,10 +309,53 @@ def test_a_mask_of_thin_slices_is_read_along_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_values(tmp_path / "mask.nii.gz", image, SETTINGS), mask)
 
 
-def test_uneven_gaps_are_said(tmp_path: Path) -> None:
-    image = read_series(series(tmp_path, {"a.dcm": 0.0, "b.dcm": 2.0, "c.dcm": 6.0}), SETTINGS)
-    assert image.spacing_mm == pytest.approx((3.0, 0.5, 0.7))
-    assert "uneven, 2 to 4 mm" in image.notes[0]
+def test_a_slice_that_is_missing_is_named_with_the_gap_that_it_leaves(tmp_path: Path) -> None:
+    axial = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    paths = [
+        save(tmp_path / f"{number}.dcm", data_set(numbered((3, 5)), **axial, ImagePositionPatient=[0, 0, z]))
+        for number, z in enumerate([7.5, 2.5, -7.5, -12.5])
+    ]
+    with pytest.raises(UnsupportedError) as caught:
+        read_series(paths, SETTINGS)
+    assert str(caught.value) == (
+        f"{tmp_path}: between 2.dcm and 1.dcm (at -7.5 and 2.5 mm) lie 10 mm, between other slices 5 mm; a volume has even steps: "
+        "bring what is missing, or list the files in a manifest (CSV, column image) to have each segmented by itself"
+    )
+
+
+@pytest.mark.parametrize("missing", range(1, 19))
+def test_a_missing_slice_is_found_wherever_it_was(tmp_path: Path, missing: int) -> None:
+    planes = [dicom._Plane(f"{index}", index * 2.5 * NORMAL, np.array([ROW, COLUMN]), (0.5, 0.5), None, None) for index in range(20) if index != missing]
+    with pytest.raises(UnsupportedError, match=f"between {missing - 1} and {missing + 1} .* lie 5 mm, between other slices 2.5 mm; .*, or do to have"):
+        dicom._stack(planes, "series", "do")
+
+
+@pytest.mark.parametrize(
+    ("heights", "notes"),
+    [
+        ([0.0, 0.6, 1.3, 1.9, 2.5], 1),  # 0.625 mm, rounded to a tenth
+        ([0.0, 5.0, 10.2, 15.0], 1),  # 0.2 mm off its place
+        ([0.0, 5.0, 10.001, 15.0], 0),
+    ],
+)
+def test_small_unevenness_is_said_and_spread(tmp_path: Path, heights: list[float], notes: int) -> None:
+    image = read_series(series(tmp_path, {f"{index}.dcm": height for index, height in enumerate(heights)}), SETTINGS)
+    assert image.spacing_mm == pytest.approx((heights[-1] / (len(heights) - 1), 0.5, 0.7))
+    assert [note.partition(",")[0] for note in image.notes] == ["the distances between slices are uneven"] * notes
+
+
+def test_a_slice_that_is_shifted_sideways_is_refused(tmp_path: Path) -> None:
+    paths = []
+    for index, aside in enumerate([0.0, 1.0, 2.0, 9.0, 10.0]):  # tilted by 1 mm a slice, and once by 7
+        tags = {"ImagePositionPatient": [aside, 0.0, 2.0 * index], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+        paths.append(save(tmp_path / f"{index}.dcm", data_set(numbered((3, 5)), **tags)))
+    with pytest.raises(UnsupportedError, match=r"2\.dcm and 3\.dcm are shifted sideways against each other, by 4\.5 mm more than other slices; a volume"):
+        read_series(paths, SETTINGS)  # 7 mm where the mean is 2.5
+
+
+def test_uneven_frames_are_refused_with_another_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="between frame 2 and frame 3 .* lie 4 mm, between other slices 2 mm; .* or save its frames as single files"):
+        read(save(tmp_path / "a.dcm", enhanced(numbered((3, 33, 47)), [0.0, 2.0, 6.0])), SETTINGS)
 
 
 def test_a_tilted_gantry_is_said_and_both_ends_lie_right(tmp_path: Path) -> None:
@@ -418,6 +461,12 @@ def test_what_is_no_slice_of_a_volume_stands_alone(tmp_path: Path) -> None:
     assert series_of([*slices, film, *radiographs]) == {SERIES: slices, **{str(path): [path] for path in (film, *radiographs)}}
 
 
+@pytest.mark.parametrize("lacking", [{"ImagePositionPatient": ""}, {"ImageOrientationPatient": ""}, {"ImageOrientationPatient": [0] * 6}])
+def test_without_a_position_or_an_orientation_each_slice_stands_alone(tmp_path: Path, lacking: dict[str, Any]) -> None:
+    paths = [save(tmp_path / f"{n}.dcm", data_set(numbered((3, 5)), InstanceNumber=n, **{**stand(float(n)), **lacking})) for n in (1, 2)]
+    assert series_of(paths) == {str(path): [path] for path in paths}
+
+
 def test_damaged_files_stand_alone_so_that_reading_them_names_the_fault(tmp_path: Path) -> None:
     damaged, empty, missing = tmp_path / "damaged", tmp_path / "empty.dcm", tmp_path / "missing.dcm"
     shutil.copy(save(tmp_path / "a.dcm", data_set(numbered((3, 5)), Rows=None)), damaged)
@@ -502,8 +551,13 @@ def test_a_missing_preamble_is_refused_with_a_hint(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left_out", [("Rows", "Columns", "PixelData"), ("PixelData",)])
 def test_a_plan_is_not_an_image(tmp_path: Path, left_out: tuple[str, ...]) -> None:
     data = data_set(numbered((33, 47)), SOPClassUID=RTPlanStorage, Modality="RTPLAN", **dict.fromkeys(left_out))
-    with pytest.raises(UnsupportedError, match=r"is not an image.*\(RTPLAN\)"):
+    with pytest.raises(UnsupportedError, match=r"is not an image: it holds a radiation plan \(RTPLAN\), no pixels; leave it out"):
         read(save(tmp_path / "a.dcm", data), SETTINGS)
+
+
+def test_a_modality_that_may_hold_anything_is_not_quoted(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"is not an image: it holds no pixels; leave it out"):
+        read(save(tmp_path / "a.dcm", data_set(numbered((33, 47)), Modality="DOE", PixelData=None)), SETTINGS)
 
 
 def test_a_segmentation_object_is_not_a_picture(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 
 from segkit.errors import CollisionError, DeniedError, EmptyFileError, FormatError, SettingsError, UnsupportedError, VanishedError
 from segkit.io import find_sources, read_image
-from segkit.io.files import Found, stem
+from segkit.io.files import Found, Source, check_outputs, mask_endings, stem
 
 
 def picture(path: Path, value: int = 0, kind: str | None = None) -> Path:
@@ -164,9 +164,46 @@ def test_two_results_of_one_name_are_refused(tmp_path, names):
         picture(tmp_path / name)
     if len(list(tmp_path.iterdir())) == 1:
         pytest.skip("this disk takes the two names for one")
-    with pytest.raises(CollisionError, match="would both be written as .*; rename one, or put them into two folders") as caught:
+    with pytest.raises(CollisionError, match="would both be written as .*; rename one of each pair, or put them into two folders") as caught:
         find_sources(tmp_path)
     assert all(name in str(caught.value) for name in names)
+
+
+def test_up_to_five_pairs_of_one_name_are_told_at_once(tmp_path):
+    for number in range(1, 8):
+        for ending in ("png", "jpg"):
+            picture(tmp_path / f"{number}.{ending}")
+    with pytest.raises(CollisionError) as caught:
+        find_sources(tmp_path)
+    assert str(caught.value).count("would both be written as") == 5
+    assert f"{tmp_path / '1.jpg'} and {tmp_path / '1.png'} would both be written as 1.png; " in str(caught.value)
+    assert "5.png; and 2 more pairs; rename one of each pair" in str(caught.value)
+
+
+def test_masks_that_end_otherwise_are_no_collision(tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "a.tif", kind="TIFF")
+    for name in ("a.nii", "a.nii.gz"):
+        (tmp_path / name).write_bytes(b"cut short")
+    found = find_sources(tmp_path)
+    assert outputs(found) == ["a"] * 4
+    assert sorted(mask_endings(source) for source in found.sources) == [(".nii",), (".nii.gz",), (".png",), (".tif",)]
+    with pytest.raises(CollisionError, match="would both be written as a;"):
+        check_outputs(found.sources, beside=True)
+
+
+def test_a_file_whose_mask_could_end_either_way_collides(tmp_path):
+    """A single DICOM slice gets a PNG, one of several frames NIfTI."""
+    picture(tmp_path / "a.png")
+    dicom(tmp_path / "a.dcm")
+    with pytest.raises(CollisionError, match=r"a\.png and .*a\.dcm would both be written as a\.png"):
+        find_sources(tmp_path)
+
+
+def test_what_its_bytes_do_not_tell_the_name_of_a_file_does(tmp_path):
+    for name, endings in (("a.tif", (".tif",)), ("a.jpg", (".png",)), ("a", (".png", ".tif", ".nii", ".nii.gz"))):
+        assert mask_endings(Source((tmp_path / name,), PurePath("a"))) == endings
+    assert mask_endings(Source((tmp_path / "1.dcm", tmp_path / "2.dcm"), PurePath("a"))) == (".nii.gz",)
 
 
 def test_the_same_name_in_two_folders_is_no_collision(tmp_path):

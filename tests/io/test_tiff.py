@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -16,6 +17,7 @@ from segkit.errors import (
     EmptyContentError,
     MaskValuesError,
     MultiPageError,
+    ReadError,
     ShapeError,
     TooLargeError,
     UnsupportedError,
@@ -137,13 +139,91 @@ def test_deflate_stops_at_what_is_needed():
 
 
 def test_a_missing_decoder_is_named(tmp_path):
+    """JPEG 2000, JPEG of 12 bits, and CCITT whose pixels are said to be a transparency mask."""
     if tifffile.tifffile.imagecodecs.__name__ == "imagecodecs":
         pytest.skip("every decoder is here")
-    Pillow.new("RGB", (16, 16)).save(tmp_path / "a.tif", compression="jpeg")
-    Pillow.new("1", (16, 16)).save(tmp_path / "b.tif", compression="tiff_lzw")
-    for name in ("a.tif", "b.tif"):
-        with pytest.raises(CodecError, match=f"{name}: .*pip install imagecodecs"):
-            read_image(tmp_path / name)
+    for bits, compression, photometric in ((8, 34712, 1), (12, 7, 1), (1, 4, 4)):
+        (tmp_path / "a.tif").write_bytes(by_hand({256: 8, 257: 1, 258: bits, 259: compression, 262: photometric, 277: 1, 278: 1}, data=bytes(12)))
+        with pytest.raises(CodecError, match="a.tif: its pixels need a decoder that is not here .*pip install imagecodecs"):
+            read_image(tmp_path / "a.tif")
+
+
+def test_a_compression_that_no_one_reads_is_not_called_damage(tmp_path):
+    (tmp_path / "a.tif").write_bytes(by_hand({256: 8, 257: 1, 258: 8, 259: 32809, 262: 1, 277: 1, 278: 1}, data=bytes(8)))
+    with pytest.raises(UnsupportedError, match="THUNDERSCAN.* not supported; convert it to an uncompressed TIFF"):
+        read_image(tmp_path / "a.tif")
+
+
+# what Pillow decodes where imagecodecs is not installed ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "YCbCr", "CMYK"])
+def test_jpeg_inside_a_tiff_keeps_its_colours(tmp_path, mode):
+    rows, columns = np.mgrid[:H, :W]
+    colours = np.stack([rows * 5, columns * 4, rows + columns], axis=-1).astype(np.uint8)
+    picture = Pillow.fromarray(colours).convert(mode)
+    picture.save(tmp_path / "a.tif", compression="jpeg", quality=95)
+    image = read_image(tmp_path / "a.tif")
+    meant = np.array(picture if mode == "L" else picture.convert("RGB"))
+    assert image.shape == (H, W)
+    assert np.abs(np.moveaxis(image.pixels, 0, -1).squeeze().astype(int) - meant).max() <= 4
+    assert image.notes == (("CMYK colours converted to RGB",) if mode == "CMYK" else ())
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt", "tiff_lzw"])
+@pytest.mark.parametrize("zero_is_white", [True, False])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_one_bit_is_the_same_in_every_compression(tmp_path, rng, compression, zero_is_white, orientation):
+    bits = Pillow.fromarray(rng.integers(0, 2, (H, W)).astype(bool))
+    for name, how in (("plain.tif", {}), ("packed.tif", {"compression": compression})):
+        bits.save(tmp_path / name, tiffinfo={262: int(not zero_is_white), 274: orientation}, **how)
+    plain, packed = (read_image(tmp_path / name) for name in ("plain.tif", "packed.tif"))
+    assert (packed.pixels == plain.pixels).all()
+    assert packed.notes == plain.notes
+    assert packed.shape == ((H, W) if orientation == 1 else (W, H))
+    assert (read_mask(tmp_path / "packed.tif") == read_mask(tmp_path / "plain.tif")).all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "packed", "stored", "seen"),
+    [(2, b"\x1b", [0, 1, 2, 3], [0, 85, 170, 255]), (4, b"\x01\x2f", [0, 1, 2, 15], [0, 17, 34, 255])],
+)
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_pixels_of_2_and_4_bits_are_grey_as_a_picture_and_numbers_as_a_mask(tmp_path, bits, packed, stored, seen, compression, photometric):
+    tags = {256: 4, 257: 1, 258: bits, 259: compression, 262: photometric, 277: 1, 278: 1}
+    (tmp_path / "a.tif").write_bytes(by_hand(tags, data=packed if compression == 1 else zlib.compress(packed)))
+    assert read_mask(tmp_path / "a.tif").tolist() == [stored]
+    assert read_image(tmp_path / "a.tif").pixels.tolist() == [[seen if photometric else [255 - value for value in seen]]]
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "group4"])
+def test_compressed_pages_keep_their_order(tmp_path, compression):
+    """Page 1 is white in its first column, page 2 in its second, ..."""
+    columns = np.eye(32, dtype=np.uint8)[:3, None].repeat(16, axis=1) * 255                     # (3, 16, 32)
+    frames = [Pillow.fromarray(page).convert("1" if compression == "group4" else "L") for page in columns]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:], compression=compression)
+    assert read_image(tmp_path / "a.tif", ALL).pixels[:, 0, 0].argmax(axis=-1).tolist() == [0, 1, 2]
+    assert read_image(tmp_path / "a.tif", FIRST).shape == (16, 32)
+
+
+def test_a_compressed_page_beyond_what_pillow_decodes(tmp_path, monkeypatch):
+    Pillow.new("L", (W, H)).save(tmp_path / "a.tif", compression="jpeg")
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(UnsupportedError, match="a.tif: has more pixels than can be decoded from such a TIFF; convert it"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "group4"])
+def test_a_compressed_tiff_cut_short_or_changed_raises_only_our_own_errors(tmp_path, rng, compression):
+    picture = Pillow.fromarray(rng.integers(0, 256, (H, W), np.uint8)).convert("1" if compression == "group4" else "L")
+    picture.save(tmp_path / "a.tif", compression=compression)
+    whole = (tmp_path / "a.tif").read_bytes()
+    for place in range(1, len(whole) - 16, len(whole) // 15):
+        for data in (whole[:place], whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :]):
+            (tmp_path / "a.tif").write_bytes(data)
+            with contextlib.suppress(ReadError):
+                read_image(tmp_path / "a.tif")
 
 
 # channels ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torch
 from segkit.errors import ChannelsError, RangeError, SettingsError
 from segkit.image import Image
 from segkit.preprocess import PreprocessSettings, prepare
+from segkit.preprocess.intensity import FixedRange, Window, cut_off_notes
 
 
 def settings(**given: object) -> PreprocessSettings:
@@ -126,6 +127,34 @@ def test_without_context_a_slice_walks_alone() -> None:
 def test_floats_from_0_to_1_are_not_taken_for_black() -> None:
     with pytest.raises(RangeError, match=r"floats from 0 to 1, the model takes 0 to 255; multiply them by 255"):
         prepare(grey([[0.0, 1.0]], np.float32), settings())
+
+
+def test_floats_from_minus_1_to_1_are_not_taken_for_black() -> None:
+    with pytest.raises(RangeError, match=r"floats from -1 to 0\.9, the model takes 0 to 255; scale them so"):
+        prepare(grey([[-1.0, 0.9]], np.float32), settings())
+
+
+def test_small_numbers_around_0_belong_to_a_range_around_0() -> None:
+    image = grey([[-1.0, 1.0]], np.float32)
+    rule = settings(intensity={"kind": "fixed", "low": -100, "high": 100})
+    assert prepare(image, rule).apply(image.pixels).tolist() == [[[pytest.approx(-0.01), pytest.approx(0.01)]]]
+
+
+@pytest.mark.parametrize(("lowest", "highest", "dtype"), [(-100, 155, np.int32), (0, 300, np.uint16), (0, 600, np.uint16), (-13, 255, np.float32)])
+def test_values_more_than_a_twentieth_beyond_the_range_are_of_another_scale(lowest: int, highest: int, dtype: type) -> None:
+    with pytest.raises(RangeError, match=f"pixels run from {lowest} to {highest} .*, the model takes 0 to 255"):
+        prepare(grey([[lowest, highest]], dtype), settings())
+
+
+def test_values_a_little_beyond_the_range_are_cut_off_and_said() -> None:
+    image = grey([[-12, 0, 255, 267]], np.float32)
+    assert prepare(image, settings()).apply(image.pixels).tolist() == [[[-1, -1, 1, 1]]]
+    assert cut_off_notes(image, FixedRange()) == ("2 of 4 values lie beyond 0 to 255, the range that the model takes: cut off there",)
+    assert cut_off_notes(grey([[0, 255]]), FixedRange()) == ()
+
+
+def test_a_window_cuts_off_by_design() -> None:
+    assert cut_off_notes(grey([[-1000, 3000]], np.int16), Window()) == ()
 
 
 def test_prediction_cuts_off_where_training_does() -> None:

@@ -62,7 +62,7 @@ def test_without_tensorboard_it_is_told_which_extra_to_install(tmp_path: Path, m
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtraError, match=r'pip install "segkit\[track\]", or leave it out'):
+    with pytest.raises(MissingExtraError, match=r"pip install tensorboard \(the extra \[track\]\), or leave it out"):
         Track(tmp_path, wanted=True)
 
 

@@ -21,8 +21,9 @@ from toys import toy_run, write_discs
 
 from segkit.checkpoint import load_model
 from segkit.config import RunConfig
-from segkit.errors import CorruptFileError, SettingsError, TrainingError, WriteError
+from segkit.errors import CorruptFileError, EmptyFileError, SettingsError, TrainingError, VanishedError, WriteError
 from segkit.train import Outcome, Report, Row, Silence, run, train
+from segkit.train.claim import claimed
 from segkit.train.state import fresh_state
 
 
@@ -237,7 +238,7 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path, discs: Path, mo
     scores_in_turn(monkeypatch, 0.5, 0.6, 0.6, 0.4)
     outcome = train(toy_run(discs, validations=6, patience=2), tmp_path)
     assert (outcome.reason, outcome.steps, outcome.best) == ("stopped early", 4, 0.6)
-    assert load_model(tmp_path).card.steps == 2                    # the best is what was kept
+    assert load_model(tmp_path).card.steps == 3                    # the best is what was kept, of equally good ones the latest
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path, discs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +274,52 @@ def test_a_damaged_picture_is_named_before_the_first_step(tmp_path: Path) -> Non
     with pytest.raises(CorruptFileError, match=r"00\.png"):
         train(toy_run(manifest, validations=1), tmp_path / "run", watcher=witness)
     assert witness.reports == []
+
+
+def test_bad_pairs_on_either_side_are_named_together_before_the_first_step(tmp_path: Path) -> None:
+    manifest = write_discs(tmp_path / "data")
+    for number in ("06", "07"):                                    # the split that is validated on
+        picture = tmp_path / "data" / "images" / f"{number}.png"
+        picture.write_bytes(picture.read_bytes()[:200])
+    tree = toy_run(manifest).model_dump()
+    settings = RunConfig.model_validate({**tree, "data": {**tree["data"], "validation_split": "test"}})
+    witness = Witness()
+    with pytest.raises(CorruptFileError, match=r"06\.png.*\(and 1 more bad pairs: 07\.png\)"):
+        train(settings, tmp_path / "run", watcher=witness)
+    assert witness.reports == []
+
+
+def test_files_that_are_not_there_are_listed_before_any_is_read(tmp_path: Path) -> None:
+    manifest = write_discs(tmp_path / "data")
+    for number in ("00", "03"):
+        (tmp_path / "data" / "masks" / f"{number}.png").unlink()
+    with pytest.raises(VanishedError, match=r"2 of 12 files are not there: .*0[03]\.png, .*0[03]\.png; bring them"):
+        train(toy_run(manifest), tmp_path / "run")
+
+
+def test_what_fails_in_the_middle_loses_no_step(tmp_path: Path) -> None:
+    manifest = write_discs(tmp_path / "data")
+    pictures = {path: path.read_bytes() for path in (tmp_path / "data" / "images").iterdir()}
+
+    class Vandal(Silence):
+        def stepped(self, report: Report) -> None:
+            if report.step == 2:
+                for path in pictures:
+                    path.write_bytes(b"")
+
+    settings = toy_run(manifest, cache_mb=0, workers=0)
+    with pytest.raises(EmptyFileError, match="the 2 steps so far are saved: when that is mended, go on with --resume"):
+        train(settings, tmp_path / "run", watcher=Vandal())
+    for path, content in pictures.items():
+        path.write_bytes(content)
+    assert train(settings, tmp_path / "run", resume=True).steps == 6
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path, discs: Path) -> None:
+    with claimed(tmp_path), pytest.raises(SettingsError, match="another run is at work here"):
+        train(toy_run(discs), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    train(toy_run(discs, steps=1), tmp_path)
 
 
 def blank(manifest: Path, numbers: range) -> Path:

@@ -1,6 +1,7 @@
 """Bottlenecks: what the deepest map passes before the way up. A new one is a class in a file of its own and a line in `BOTTLENECKS`.
 
-It is made with the number of channels and returns a map of the same shape.
+It is made with the number of channels, called with (map, slices that stand behind each other in the batch), and returns a map of the same shape.
+Its class may say which weakness of the U-Net it `answers`, and its `source`: `segkit models` shows both.
 """
 
 from __future__ import annotations
@@ -8,19 +9,25 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from segkit.models.bottlenecks.sapf import ScaleAwareFusion
+from segkit.models.bottlenecks.slice_gru import SliceGRU
 from segkit.models.bottlenecks.transformer import TransformerBottleneck
 
 
-class NoBottleneck(nn.Identity):
+class NoBottleneck(nn.Module):
     """(B, C, h, w) -> the same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, slices: int = 1) -> Tensor:
         return x
 
 
-BOTTLENECKS: dict[str, type[nn.Module]] = {"none": NoBottleneck, "sapf": ScaleAwareFusion, "transformer": TransformerBottleneck}
+BOTTLENECKS: dict[str, type[nn.Module]] = {
+    "none": NoBottleneck,
+    "sapf": ScaleAwareFusion,
+    "transformer": TransformerBottleneck,
+    "slice_gru": SliceGRU,
+}
 
-__all__ = ["BOTTLENECKS", "NoBottleneck", "ScaleAwareFusion", "TransformerBottleneck"]
+__all__ = ["BOTTLENECKS", "NoBottleneck", "ScaleAwareFusion", "SliceGRU", "TransformerBottleneck"]

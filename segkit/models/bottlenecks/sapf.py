@@ -1,7 +1,4 @@
-"""Scale-aware pyramid fusion: the deepest map seen at three reaches, and each position chooses among them.
-
-Feng 2020 (CPFNet), https://doi.org/10.1109/TMI.2020.2983721
-"""
+"""Scale-aware pyramid fusion: the deepest map seen at three reaches, and each position chooses among them."""
 
 from __future__ import annotations
 
@@ -15,6 +12,9 @@ from segkit.models.blocks import conv_norm_relu
 class ScaleAwareFusion(nn.Module):
     """(B, C, h, w) -> the same: one 3×3 kernel at dilations 1, 2 and 4, fused position by position, blended with the input by a learned weight γ."""
 
+    answers = "3: every position chooses among three reaches"
+    source = "Feng 2020, https://doi.org/10.1109/TMI.2020.2983721"
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, bias=False)           # one kernel, three reaches
@@ -23,7 +23,7 @@ class ScaleAwareFusion(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
         self.project = conv_norm_relu(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, slices: int = 1) -> Tensor:
         near, middle, far = (
             norm(F.conv2d(x, self.conv.weight, padding=dilation, dilation=dilation)) for norm, dilation in zip(self.norms, (1, 2, 4), strict=True)
         )

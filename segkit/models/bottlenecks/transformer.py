@@ -19,13 +19,16 @@ HEAD_WIDTH = 32
 class TransformerBottleneck(nn.Module):
     """(B, C, h, w) -> the same, for any h and w."""
 
+    answers = "3: every position looks at every other"
+    source = "Chen 2021, https://arxiv.org/abs/2102.04306"
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.positions = nn.Parameter(torch.randn(1, channels, GRID, GRID) * 0.02)
         self.layers = nn.Sequential(*(TransformerLayer(channels) for _ in range(LAYERS)))
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, slices: int = 1) -> Tensor:
         height, width = x.shape[-2:]
         x = x + F.interpolate(self.positions, size=(height, width), mode="bicubic", align_corners=False)
         tokens = self.layers(x.flatten(2).transpose(1, 2))                             # (B, h · w, C)

@@ -25,6 +25,7 @@ def plain_widths(feature_scale: float) -> tuple[int, ...]:
 class PlainEncoder(Encoder):
     """(B, C, H, W) -> five maps (B, widths[i], H / 2**i, W / 2**i); H and W are multiples of 16."""
 
+    source = "Ronneberger 2015, https://arxiv.org/abs/1505.04597"
     strides = (1, 2, 4, 8, 16)
 
     def __init__(self, in_channels: int, widths: Sequence[int], *, batchnorm: bool) -> None:

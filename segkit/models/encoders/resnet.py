@@ -1,7 +1,4 @@
-"""ResNets: residual blocks in four stages behind a stem, with torchvision's names, so that its checkpoints load as they are.
-
-He 2016, https://arxiv.org/abs/1512.03385; ResNeXt, Xie 2017, https://arxiv.org/abs/1611.05431; wide, Zagoruyko 2016, https://arxiv.org/abs/1605.07146
-"""
+"""ResNets: residual blocks in four stages behind a stem, with torchvision's names, so that its checkpoints load as they are."""
 
 from __future__ import annotations
 
@@ -18,15 +15,20 @@ from segkit.models.encoders.settings import EncoderSettings
 STAGE_WIDTHS = (64, 128, 256, 512)
 DEEP_STEM_WIDTH = 32
 
+RESNET = "He 2016, https://arxiv.org/abs/1512.03385"
+RESNEXT = "Xie 2017, https://arxiv.org/abs/1611.05431"
+WIDE = "Zagoruyko 2016, https://arxiv.org/abs/1605.07146"
+
 
 @dataclass(frozen=True)
 class Depth:
-    """Which ResNet: blocks of each stage, and for bottlenecks their groups and the width of a group at the first stage."""
+    """Which ResNet: blocks of each stage, for bottlenecks their groups and the width of a group at the first stage, and who described it."""
 
     blocks: tuple[int, int, int, int]
     bottleneck: bool
     groups: int = 1
     width: int = 64
+    source: str = RESNET
 
 
 RESNETS = {
@@ -35,10 +37,10 @@ RESNETS = {
     "resnet50": Depth((3, 4, 6, 3), bottleneck=True),
     "resnet101": Depth((3, 4, 23, 3), bottleneck=True),
     "resnet152": Depth((3, 8, 36, 3), bottleneck=True),
-    "resnext50_32x4d": Depth((3, 4, 6, 3), bottleneck=True, groups=32, width=4),
-    "resnext101_32x8d": Depth((3, 4, 23, 3), bottleneck=True, groups=32, width=8),
-    "wide_resnet50_2": Depth((3, 4, 6, 3), bottleneck=True, width=128),
-    "wide_resnet101_2": Depth((3, 4, 23, 3), bottleneck=True, width=128),
+    "resnext50_32x4d": Depth((3, 4, 6, 3), bottleneck=True, groups=32, width=4, source=RESNEXT),
+    "resnext101_32x8d": Depth((3, 4, 23, 3), bottleneck=True, groups=32, width=8, source=RESNEXT),
+    "wide_resnet50_2": Depth((3, 4, 6, 3), bottleneck=True, width=128, source=WIDE),
+    "wide_resnet101_2": Depth((3, 4, 23, 3), bottleneck=True, width=128, source=WIDE),
 }
 
 
@@ -49,9 +51,11 @@ class ResNet(Encoder):
     """
 
     conv_norms = (("conv1", "bn1"),)
+    answers = "1: context comes from deep residual stages (and 3 where output_stride dilates them)"
 
     def __init__(self, depth: Depth, settings: EncoderSettings, attention: str = "none", num_classes: int | None = None) -> None:
         super().__init__()
+        self.source = depth.source
         norm = NORMS[settings.norm]
         self.conv1, stem_width, self.strides = _stem(settings, norm)
         self.bn1 = norm(stem_width)

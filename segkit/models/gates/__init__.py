@@ -2,6 +2,7 @@
 
 A new gate is a class in a file of its own and a line in `GATES`. It is made with (skip channels, channels of the decoder's
 map, how many times smaller that map is), and called with (skip, decoder's map); it returns the skip, of the same shape.
+Its class may say which weakness of the U-Net it `answers`, and its `source`: `segkit models` shows both.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The attention gate: the decoder, which knows what it looks for, says where the skip may speak.
-
-Oktay 2018, https://arxiv.org/abs/1804.03999
-"""
+"""The attention gate: the decoder, which knows what it looks for, says where the skip may speak."""
 
 from __future__ import annotations
 
@@ -14,6 +11,9 @@ from segkit.models.attention import SpatialMap
 
 class AttentionGate(nn.Module):
     """(B, C, H, W) skip and (B, D, H / factor, W / factor) decoder map -> the skip, each position scaled by a weight in [0, 1]."""
+
+    answers = "2: the decoder's map says at which positions the skip may speak"
+    source = "Oktay 2018, https://arxiv.org/abs/1804.03999"
 
     def __init__(self, skip_channels: int, deep_channels: int, factor: int) -> None:
         super().__init__()

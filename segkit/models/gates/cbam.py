@@ -8,7 +8,7 @@ from segkit.models.attention import CBAM
 
 
 class CBAMGate(CBAM):
-    """(B, C, H, W) -> the same, each channel and each position scaled; Woo 2018, https://arxiv.org/abs/1807.06521."""
+    """(B, C, H, W) -> the same, each channel and each position scaled."""
 
     def __init__(self, skip_channels: int, deep_channels: int, factor: int) -> None:
         super().__init__(skip_channels)

@@ -1,7 +1,4 @@
-"""Concurrent spatial and channel squeeze-and-excitation on the skip.
-
-Roy 2018, https://arxiv.org/abs/1803.02579
-"""
+"""Concurrent spatial and channel squeeze-and-excitation on the skip."""
 
 from __future__ import annotations
 
@@ -25,6 +22,9 @@ class PositionWeights(SpatialMap):
 class SCSEGate(nn.Module):
     """(B, C, H, W) -> the sum of the skip with its channels scaled and of the skip with its positions scaled."""
 
+    answers = "2: channels are turned down, and beside that positions; the sum goes on"
+    source = "Roy 2018, https://arxiv.org/abs/1803.02579"
+
     def __init__(self, skip_channels: int, deep_channels: int, factor: int) -> None:
         super().__init__()
         self.channel = SqueezeExcitation(skip_channels)
@@ -36,6 +36,8 @@ class SCSEGate(nn.Module):
 
 class SCSEMaxGate(SCSEGate):
     """(B, C, H, W) -> the larger of the two at each place, the paper's other way to join them."""
+
+    answers = "2: channels are turned down, and beside that positions; the larger goes on"
 
     def forward(self, skip: Tensor, deep: Tensor) -> Tensor:
         return torch.maximum(self.channel(skip), skip * self.spatial(skip))

@@ -8,7 +8,7 @@ from segkit.models.attention import SqueezeExcitation
 
 
 class SEGate(SqueezeExcitation):
-    """(B, C, H, W) -> the same, each channel scaled; Hu 2018, https://arxiv.org/abs/1709.01507."""
+    """(B, C, H, W) -> the same, each channel scaled."""
 
     def __init__(self, skip_channels: int, deep_channels: int, factor: int) -> None:
         super().__init__(skip_channels)

@@ -1,0 +1,86 @@
+"""`segkit compare`: the same training with several settings, and what they are worth."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from segkit.compare import Line
+    from segkit.train import Watcher
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("-o", "--out", "folder", required=True, type=click.Path(path_type=Path), help="Folder of the runs and the table; finished runs are kept.")
+@click.option("--vary", "varied", multiple=True, required=True, metavar="A.B=V1,V2", help="Values of a setting to compare; several give all combinations.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Trainings of each variant, with seeds 0, 1, …")
+@click.option("--minutes", type=float, help="Time budget of each training.")
+@click.option("--data", "manifest", type=click.Path(path_type=Path), help="Manifest; the same as --set data.manifest=FILE.")
+@click.option("--split", help="Rows of the manifest to score; without it each run's validation pictures.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Replace a setting of all variants.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def compare(
+    config: Path,
+    folder: Path,
+    varied: tuple[str, ...],
+    seeds: int,
+    minutes: float | None,
+    manifest: Path | None,
+    split: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Train CONFIG with several settings and seeds; a table says what each is worth on these data, with a paired test over the cases."""
+    from segkit.cli.progress import TrainingProgress
+    from segkit.compare import compare as run_comparison
+    from segkit.compare import parse_vary, to_json, variant_name
+    from segkit.config import RunConfig, load_run
+    from segkit.train import Silence
+
+    fixed = {key: value for key, value in {"data.manifest": manifest, "train.minutes": minutes}.items() if value is not None}
+
+    def settings(changes: dict[str, Any], seed: int) -> RunConfig:
+        return load_run(config, overrides, {**fixed, **changes, "train.seed": seed})
+
+    variants = {variant_name(changes): partial(settings, changes) for changes in parse_vary(varied)}
+    for make in variants.values():
+        make(0)  # a wrong value is told before the first hour of training
+
+    def announce(variant: str, seed: int) -> Watcher:
+        if quiet:
+            return Silence()
+        progress.note(f"{variant}, seed {seed}")
+        return progress
+
+    with TrainingProgress() as progress:
+        lines, interrupted = run_comparison(variants, range(seeds), folder, split=split, watcher=announce)
+    if interrupted is not None and interrupted.signal is not None:
+        given = shlex.join(click.get_current_context().obj)
+        click.echo(f"stopped; what is finished is kept, go on with: segkit {given}", err=True)
+        return 128 + interrupted.signal
+    click.echo(json.dumps(to_json(lines, split), allow_nan=False) if as_json else table(lines))
+    click.echo(f"each case: {folder / 'cases.csv'}; plot: {folder / 'compare.png'}", err=True)
+    return 0
+
+
+def table(lines: list[Line]) -> str:
+    """The table as plain text."""
+    width = max(len("variant"), *(len(line.variant) for line in lines))
+    rows = [f"{'variant':<{width}}  {'Dice':>6}  {'spread':>6}  {'against first':>13}  {'p':>6}  {'parameters':>12}  {'steps':>6}"]
+    for line in lines:
+        cells = [_number(line.mean, ".4f", 6), _number(line.spread, ".4f", 6), _number(line.difference, "+.4f", 13), _number(line.p_value, ".3f", 6)]
+        rows.append(f"{line.variant:<{width}}  {'  '.join(cells)}  {line.parameters:>12,}  {line.steps:>6}")
+    return "\n".join(rows)
+
+
+def _number(value: float, form: str, width: int) -> str:
+    return f"{value:{form}}".rjust(width) if math.isfinite(value) else "–".rjust(width)

@@ -1,0 +1,148 @@
+"""`segkit summary`: a network's layers, and what it takes to run and to train it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segkit.cli.tables import magnitude, print_table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from segkit.config import RunConfig
+    from segkit.models.counting import Layer, Shape
+
+COPIES = {"adamw": 2, "sgd": 1}
+"""What an optimizer remembers of each weight: AdamW two running means, SGD its momentum."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Memory in bytes, in float32.
+
+    weights : with the running means of batch norms
+    peak : maps alive at one time of a forward pass
+    training : weights, their running mean, the optimizer, gradients, and the maps that the way back needs
+    """
+
+    parameters: int
+    multiply_adds: int
+    weights: int
+    peak: int
+    training: int
+
+
+@click.command()
+@click.argument("source", metavar="CONFIG|MODEL")
+@click.option("--size", default="512x512", show_default=True, metavar="ROWSxCOLUMNS", help="Of the picture.")
+@click.option("--depth", type=click.IntRange(min=1), default=2, show_default=True, help="Modules within modules down to here.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Replace a setting of CONFIG; may be given several times.")
+@click.option("--json", "as_json", is_flag=True, help="Print all as JSON on stdout instead of a table.")
+def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Show the network of CONFIG (a YAML file) or MODEL (a model.safetensors, the folder of a run, or a built-in name).
+
+    Multiply-adds are those of convolutions, matrix products and attention. Memory is that of float32 and follows from which maps are alive at
+    one time; what the libraries borrow for their work comes on top, and in bfloat16 or float16 the maps take half.
+    """
+    from segkit.models import build_model
+    from segkit.models.counting import trace_layers
+    from segkit.models.outline import outline
+
+    rows, columns = _size(size)
+    run = _run(source, overrides)
+    shape = (1, run.model.in_channels, rows, columns)
+    with outline():
+        network = build_model(run.model)
+        layers = trace_layers(network, shape)
+        totals = _total(network, run, shape, layers[0])
+    shown = [layer for layer in layers if 1 <= layer.depth <= depth]
+    if as_json:
+        facts = {"source": source, "shape": shape, "training_shape": _training_shape(run), **asdict(totals)}
+        click.echo(json.dumps({**facts, "layers": [asdict(layer) for layer in shown]}))
+    else:
+        _print(f"{layers[0].kind} of {source}, a picture of {_times(shape[1:])}", shown, totals, run)
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    from segkit.errors import SettingsError
+
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if found is None:
+        raise SettingsError(f"--size {text}: expected rows and columns, as in 512x512")
+    return int(found[1]), int(found[2])
+
+
+def _run(source: str, overrides: Sequence[str]) -> RunConfig:
+    """Settings from a YAML file, or those that a model file holds."""
+    from segkit.checkpoint import load_model
+    from segkit.config import load_run
+    from segkit.errors import SettingsError
+
+    if Path(source).suffix.lower() in (".yaml", ".yml"):
+        return load_run(source, overrides)
+    if overrides:
+        raise SettingsError(f"--set {overrides[0]}: goes with a CONFIG (.yaml); {source} is a model, which is as it was trained")
+    return load_model(source).run
+
+
+def _total(network: nn.Module, run: RunConfig, shape: Shape, whole: Layer) -> Totals:
+    from segkit.models.counting import peak_bytes
+
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    return Totals(whole.parameters, whole.multiply_adds, weights, peak_bytes(network, shape), _training_bytes(network, run, weights))
+
+
+def _training_bytes(network: nn.Module, run: RunConfig, weights: int) -> int:
+    from segkit.errors import SettingsError
+    from segkit.models.counting import count_parameters, training_peak_bytes
+
+    shape = _training_shape(run)
+    copies = 0 if run.train.optimizer == "sgd" and run.train.momentum == 0 else COPIES[run.train.optimizer]
+    try:
+        return 2 * weights + copies * 4 * count_parameters(network) + training_peak_bytes(network, shape)   # the weights, and their running mean
+    except ValueError as error:                                        # batch norm needs more than one value
+        raise SettingsError(f"no training step can be made of {_patches(run)}: {error}; raise train.batch_size or train.patch") from error
+
+
+def _training_shape(run: RunConfig) -> Shape:
+    """(B, S, C, h, w), S neighbouring slices where the network looks along them, else 1."""
+    return run.train.batch_size, run.slices, run.model.in_channels, *run.train.patch
+
+
+def _patches(run: RunConfig) -> str:
+    batch, slices, _, *patch = _training_shape(run)
+    return f"{batch} patches of {_times(patch)}" if slices == 1 else f"{batch} runs of {slices} slices of {_times(patch)}"
+
+
+def _print(title: str, layers: Sequence[Layer], totals: Totals, run: RunConfig) -> None:
+    rows = [(layer.name, layer.kind, _outputs(layer), f"{layer.parameters:,}", magnitude(layer.multiply_adds)) for layer in layers]
+    numbers = ("parameters", "multiply-adds")
+    print_table(title, ("layer", "kind", "output", *numbers), rows, numbers=numbers)
+    click.echo(f"parameters      {totals.parameters:,}")
+    click.echo(f"multiply-adds   {magnitude(totals.multiply_adds)}")
+    click.echo(f"weights         {_mebibytes(totals.weights)}")
+    click.echo(f"forward pass    {_mebibytes(totals.peak)} of maps at most at one time")
+    click.echo(f"training step   {_mebibytes(totals.training)} for {_patches(run)}: maps, gradients, weights and their running mean, {run.train.optimizer}")
+    click.echo("Memory in float32; what the libraries borrow for their work, and the loss, come on top; in bfloat16 the maps take half.")
+
+
+def _outputs(layer: Layer) -> str:
+    """Without the axis of the batch; of several maps the first and the last."""
+    shapes = [_times(shape[1:]) for shape in layer.outputs]
+    return " to ".join([shapes[0], shapes[-1]] if len(shapes) > 1 else shapes) or "not in prediction"
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"

@@ -1,0 +1,188 @@
+"""What a network costs: parameters, multiply-adds and memory, of the whole and of each of its modules.
+
+All but the parameters follows from the operations of one pass. It runs where the weights are: build the network within `outline()`, and it costs nothing.
+A multiply-add is one product and its addition in a convolution, a matrix product or attention; norms, activations and interpolation are not counted.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.flop_counter import flop_registry, sdpa_flop
+
+from segkit.models.outline import Uncompiled
+
+Shape = tuple[int, ...]
+
+FLOPS: dict[Any, Callable[..., int]] = {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+"""Operation -> its floating-point operations, two for each multiply-add: torch's own formulas, and the one that they lack."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One module of a network.
+
+    name : where it stands in the network, "decoder.0.up"; "" for the network itself
+    kind : its class
+    depth : how many modules are around it; lists of modules, which do nothing themselves, don't count
+    outputs : shape of each tensor that it returned; none where it was not called, as heads that only training uses
+    parameters, multiply_adds : its own and those of all modules in it; what is called twice works twice
+    """
+
+    name: str
+    kind: str
+    depth: int
+    outputs: tuple[Shape, ...]
+    parameters: int
+    multiply_adds: int
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trainable numbers; the running means of batch norms are none."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_multiply_adds(module: nn.Module, shape: Shape) -> int:
+    """Of one pass of a (B, C, H, W) picture in eval mode."""
+    with _Tally() as tally:
+        _score(module, shape)
+    return sum(tally.own.values())
+
+
+def trace_layers(module: nn.Module, shape: Shape) -> list[Layer]:
+    """All modules, the network itself first, as they do one pass of a (B, C, H, W) picture in eval mode.
+
+    Where a module is not called but lends its weights to the one around it, the multiply-adds are that one's.
+    """
+    with _Tally() as tally, _followed(module, tally) as outputs:
+        _score(module, shape)
+    layers = []
+    depths = {"": 0}
+    for name, part in module.named_modules():
+        above = depths[name.rpartition(".")[0]]
+        depths[name] = above
+        if name in outputs or not isinstance(part, (nn.ModuleList, nn.ModuleDict)):
+            depths[name] = above + 1
+            layers.append(Layer(name, type(part).__name__, above, outputs.get(name, ()), count_parameters(part), tally.within(name)))
+    return layers
+
+
+def peak_bytes(module: nn.Module, shape: Shape) -> int:
+    """The most that a (B, C, H, W) picture and the maps that follow from it take at one time of a pass in eval mode.
+
+    The weights come on top, and what a convolution borrows for its work.
+    """
+    with _Memory() as memory:
+        _score(module, shape)
+    return memory.peak
+
+
+def training_peak_bytes(module: nn.Module, shape: Shape) -> int:
+    """The same for a pass in train mode and the way back, with the maps that are kept for it and the gradients.
+
+    The weights come on top, what the optimizer remembers, the loss, and what a convolution borrows for its work.
+    """
+    network = copy.deepcopy(module).train()                            # it is left with gradients and other running means
+    with _Memory() as memory, torch.inference_mode(False), torch.enable_grad():
+        outputs = _tensors(network(_picture(network, shape)))
+        torch.autograd.backward(outputs, [torch.zeros_like(logits) for logits in outputs])
+    return memory.peak
+
+
+def _score(module: nn.Module, shape: Shape) -> None:
+    """One pass in eval mode; the module is left in the modes that it was in."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.inference_mode(False), torch.no_grad():             # inference mode would show operations for which there is no formula
+            module(_picture(module, shape))
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _picture(module: nn.Module, shape: Shape) -> Tensor:
+    """Of zeros, where the weights are and of their type."""
+    weight = next(module.parameters(), torch.empty(0))
+    return torch.zeros(shape, device=weight.device, dtype=weight.dtype)
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    return [output] if isinstance(output, Tensor) else [tensor for part in output for tensor in _tensors(part)]
+
+
+class _Tally(Uncompiled):
+    """Adds up multiply-adds, for each module those of its own.
+
+    at_work : names of the modules that are in the middle of their call, the innermost last
+    own : name -> multiply-adds outside of any module within
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_work = [""]
+        self.own: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        formula = FLOPS.get(func.overloadpacket)
+        if formula is not None:
+            self.own[self.at_work[-1]] += formula(*args, **kwargs, out_val=result) // 2
+        return result
+
+    def within(self, name: str) -> int:
+        """Its own, and those of all modules in it."""
+        return sum(count for inner, count in self.own.items() if not name or inner == name or inner.startswith(f"{name}."))
+
+
+@contextmanager
+def _followed(module: nn.Module, tally: _Tally) -> Iterator[dict[str, tuple[Shape, ...]]]:
+    """Within, the tally knows which module is at work; gives a dict that fills with the shapes that each returned, by its name."""
+    names = {part: name for name, part in module.named_modules()}
+    outputs: dict[str, tuple[Shape, ...]] = {}
+
+    def enter(part: nn.Module, inputs: Any) -> None:
+        tally.at_work.append(names[part])
+
+    def leave(part: nn.Module, inputs: Any, output: Any) -> None:
+        tally.at_work.pop()
+        outputs[names[part]] = tuple(tuple(tensor.shape) for tensor in _tensors(output))
+
+    hooks = [hook for part in names for hook in (part.register_forward_pre_hook(enter), part.register_forward_hook(leave))]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Memory(Uncompiled):
+    """Follows what operations made: who still holds it, and how much that was at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self.held: dict[StorageWeakRef, int] = {}                      # -> bytes
+
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {_storage(arg) for arg in args if isinstance(arg, Tensor)}
+        self.held = {storage: size for storage, size in self.held.items() if not storage.expired()}  # type: ignore[no-untyped-call]
+        for made in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(made, Tensor) and _storage(made) not in given:    # a view, and what was changed in place, is not new
+                self.held[_storage(made)] = made.untyped_storage().nbytes()
+        self.peak = max(self.peak, sum(self.held.values()))
+        return result
+
+
+def _storage(tensor: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]

@@ -1,0 +1,56 @@
+"""What every architecture does: an encoder, a bottleneck, a way up of its own, and heads."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from segkit.models.blocks import initialise, pad_to_multiple
+from segkit.models.bottlenecks import BOTTLENECKS
+from segkit.models.encoders import ENCODERS
+from segkit.models.settings import NetworkSettings
+
+
+class Network(nn.Module):
+    """(B, C, H, W) picture -> (B, K, H, W) logits, for any H and W.
+
+    (B, S, C, H, W), B runs of S neighbouring slices, become (B · S, K, H, W); only a bottleneck along the slices tells them from single pictures.
+    While training with deep supervision: a list of logits, those of the picture's size first.
+    """
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.encoder = ENCODERS[settings.encoder](settings, None)
+        self.bottleneck = BOTTLENECKS[settings.bottleneck](self.encoder.widths[-1])
+        self.multiple = max(self.encoder.strides)
+
+    def add_heads(self, widths: Sequence[int], settings: NetworkSettings) -> None:
+        """A 1×1 convolution on each map of `decode` that has a width here, the further ones only for deep supervision; starts all weights but the encoder's."""
+        heads = [nn.Conv2d(width, settings.num_classes, 1) for width in widths]
+        self.head, self.side_heads = heads[0], nn.ModuleList(heads[1:] if settings.deep_supervision else [])
+        for name, part in self.named_children():
+            if name != "encoder":
+                initialise(part)
+
+    @abstractmethod
+    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The encoder's five maps, finest first -> the maps that are scored, that of the picture's size first."""
+
+    def forward(self, picture: Tensor, deepest: Tensor | None = None) -> Tensor | list[Tensor]:
+        slices = picture.shape[1] if picture.ndim == 5 else 1
+        picture = picture.flatten(0, -4)
+        height, width = picture.shape[-2:]
+        maps = self.encoder(pad_to_multiple(picture, self.multiple))       # finest first: (B, widths[i], H / strides[i], W / strides[i])
+        maps[-1] = self.bottleneck(maps[-1], slices) if deepest is None else deepest
+        finest, *others = self.decode(maps)
+        logits = self.head(finest)[..., :height, :width]                   # (B, K, H, W)
+        if not self.training or not self.side_heads:
+            return logits
+        return [logits, *(head(x) for head, x in zip(self.side_heads, others, strict=False))]
+
+    def deepest(self, picture: Tensor) -> Tensor:
+        """(B, C, H, W) -> the encoder's last map, before the bottleneck. A long volume's are gathered first, passed through the
+        bottleneck together, and given back to `forward` a few slices at a time."""
+        return self.encoder(pad_to_multiple(picture, self.multiple))[-1]

@@ -1,0 +1,54 @@
+"""One run at a time in a folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from segkit.errors import SettingsError
+
+NAME = ".segkit-lock"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder inside the block. The operating system frees the lock when the process ends, however it ends.
+
+    Raises
+    ------
+    SettingsError
+        Another run has it.
+    """
+    file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            _lock(file)
+        except OSError as error:
+            raise SettingsError(f"{folder}: another run is at work here; wait for it, or choose another folder") from error
+        try:
+            yield
+        finally:
+            _unlock(folder / NAME)
+    finally:
+        os.close(file)
+
+
+def _unlock(path: Path) -> None:
+    with suppress(OSError):  # Windows removes no open file: there an empty one stays
+        path.unlink()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int) -> None:
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
