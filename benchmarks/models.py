@@ -18,19 +18,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from segkit.engines import TorchEngine, has_amx
 from segkit.models import ENCODERS, build_model
+from segkit.models.counting import count_multiply_adds, count_parameters
 from segkit.models.gates import GATES
 
 PATCHES, PATCH = 4, 256
-
-
-def multiply_adds(network: nn.Module, size: int) -> float:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        copy.deepcopy(network).to("meta").eval()(torch.zeros(1, 3, size, size, device="meta"))
-    return counter.get_total_flops() / 2
 
 
 def forward_passes(network: nn.Module, size: int) -> dict[str, Callable[[], object]]:
@@ -95,9 +89,9 @@ def main() -> None:
             times = time_in_turns(calls, given.repeats)
             best = min(times["fp32"], times["bf16"])
             without = without or best
-            count = sum(parameter.numel() for parameter in network.parameters())
+            outline, count = copy.deepcopy(network).to("meta").eval(), count_parameters(network)
             trained = f"{times['train']:>8.0f} ms" if "train" in times else f"{'–':>11}"
-            print(f"{encoder:<14} {skip:<10} {count:>12,} {multiply_adds(network, given.size) / 1e9:>12.2f}", end=" ")
+            print(f"{encoder:<14} {skip:<10} {count:>12,} {count_multiply_adds(outline, (1, 3, given.size, given.size)) / 1e9:>12.2f}", end=" ")
             print(f"{times['plain fp32']:>8.0f} ms {times['fp32']:>5.0f} ms {times['bf16']:>5.0f} ms", end=" ")
             print(f"{times['plain fp32'] / best:>6.1f} {best / without:>7.2f}x {trained}", flush=True)
 

@@ -30,6 +30,7 @@ from segkit.errors import SettingsError
 from segkit.evaluation import evaluate_pairs
 from segkit.io import write_csv, write_json, write_png
 from segkit.models import build_model
+from segkit.models.counting import count_parameters
 from segkit.plot import strips
 from segkit.predict import load, segment
 from segkit.train import Outcome, Watcher, train
@@ -132,7 +133,7 @@ def compare(
             return [], outcome
         steps[name].append(json.loads((place / "run.json").read_text(encoding="utf-8"))["outcome"]["steps"])
         scores += score_run(name, seed, place, run, split)
-    networks = {name: count_parameters(settings(seeds[0])) for name, settings in variants.items()}
+    networks = {name: count_parameters(build_model(settings(seeds[0]).model)) for name, settings in variants.items()}
     lines = tabulate(scores, networks, {name: round(statistics.fmean(counts)) for name, counts in steps.items()})
     save(lines, scores, folder, split)
     return lines, None
@@ -169,10 +170,6 @@ def score_run(name: str, seed: int, place: Path, run: RunConfig, split: str | No
 
 def cases_to_score(run: RunConfig, split: str | None) -> list[Case]:
     return find_cases(run.data, run.train.seed)[1] if split is None else cases_of_split(run.data, split)
-
-
-def count_parameters(run: RunConfig) -> int:
-    return sum(parameter.numel() for parameter in build_model(run.model).parameters())
 
 
 def tabulate(scores: Sequence[Score], parameters: Mapping[str, int], steps: Mapping[str, int]) -> list[Line]:

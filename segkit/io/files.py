@@ -111,14 +111,14 @@ def check_outputs(sources: Iterable[Source], *, beside: bool = False) -> None:
 def _collisions(namesakes: list[Source], beside: bool) -> Iterator[str]:
     taken: dict[str, Source] = {}
     for source in namesakes:
-        endings = ("",) if beside else mask_endings(source)
+        endings = ("",) if beside else _mask_endings(source)
         shared = next((ending for ending in endings if ending in taken), None)
         if shared is not None:
             yield f"{taken[shared].name} and {source.name} would both be written as {source.output}{shared}"
         taken = dict.fromkeys(endings, source) | taken
 
 
-def mask_endings(source: Source) -> tuple[str, ...]:
+def _mask_endings(source: Source) -> tuple[str, ...]:
     """What the mask of a source ends in, as far as its first bytes tell; where they tell nothing its name does."""
     if len(source.files) > 1:
         return (".nii.gz",)

@@ -41,6 +41,8 @@ class UNetSettings(NetworkSettings):
 class UNet(Network):
     """A way up that meets one skip at each step; see `Network` for what goes in and out."""
 
+    source = "Ronneberger 2015, https://arxiv.org/abs/1505.04597"
+
     def __init__(self, settings: UNetSettings) -> None:
         super().__init__(settings)
         self.decoder = build_decoder(settings, self.encoder.widths, self.encoder.strides)

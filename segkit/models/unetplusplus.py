@@ -33,6 +33,9 @@ class UNetPlusPlusSettings(NetworkSettings):
 class UNetPlusPlus(Network):
     """A triangle of nodes in place of the skips; see `Network` for what goes in and out."""
 
+    answers = "2: a skip meets all that lies between it and the decoder before it is joined"
+    source = "Zhou 2018, https://arxiv.org/abs/1807.10165"
+
     def __init__(self, settings: UNetPlusPlusSettings) -> None:
         super().__init__(settings)
         steps = plan_steps(self.encoder.widths, self.encoder.strides, settings.widths_up(self.encoder.widths))

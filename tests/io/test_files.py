@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 
 from segkit.errors import CollisionError, DeniedError, EmptyFileError, FormatError, SettingsError, UnsupportedError, VanishedError
 from segkit.io import find_sources, read_image
-from segkit.io.files import Found, Source, check_outputs, mask_endings, stem
+from segkit.io.files import Found, Source, _mask_endings, check_outputs, stem
 
 
 def picture(path: Path, value: int = 0, kind: str | None = None) -> Path:
@@ -187,7 +187,7 @@ def test_masks_that_end_otherwise_are_no_collision(tmp_path):
         (tmp_path / name).write_bytes(b"cut short")
     found = find_sources(tmp_path)
     assert outputs(found) == ["a"] * 4
-    assert sorted(mask_endings(source) for source in found.sources) == [(".nii",), (".nii.gz",), (".png",), (".tif",)]
+    assert sorted(_mask_endings(source) for source in found.sources) == [(".nii",), (".nii.gz",), (".png",), (".tif",)]
     with pytest.raises(CollisionError, match="would both be written as a;"):
         check_outputs(found.sources, beside=True)
 
@@ -202,8 +202,8 @@ def test_a_file_whose_mask_could_end_either_way_collides(tmp_path):
 
 def test_what_its_bytes_do_not_tell_the_name_of_a_file_does(tmp_path):
     for name, endings in (("a.tif", (".tif",)), ("a.jpg", (".png",)), ("a", (".png", ".tif", ".nii", ".nii.gz"))):
-        assert mask_endings(Source((tmp_path / name,), PurePath("a"))) == endings
-    assert mask_endings(Source((tmp_path / "1.dcm", tmp_path / "2.dcm"), PurePath("a"))) == (".nii.gz",)
+        assert _mask_endings(Source((tmp_path / name,), PurePath("a"))) == endings
+    assert _mask_endings(Source((tmp_path / "1.dcm", tmp_path / "2.dcm"), PurePath("a"))) == (".nii.gz",)
 
 
 def test_the_same_name_in_two_folders_is_no_collision(tmp_path):

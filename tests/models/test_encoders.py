@@ -465,7 +465,7 @@ def test_an_option_of_another_family_is_refused(name: str, option: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("wrong", "nearest"), [("resnet35", "resnet34"), ("se-resnet50", "se_resnet50"), ("mobilenetv2", "mobilenet_v2"), ("ghostnet_100", "ghostnet")]
+    ("wrong", "nearest"), [("resnet_34", "resnet34"), ("se-resnet50", "se_resnet50"), ("mobilenetv2", "mobilenet_v2"), ("ghostnet_100", "ghostnet")]
 )
 def test_a_name_slightly_wrong_gets_the_nearest(wrong: str, nearest: str) -> None:
     for build in (build_encoder, build_classifier, lambda name: build_model("unet", encoder=name)):

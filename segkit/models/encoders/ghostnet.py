@@ -56,6 +56,8 @@ class GhostNet(Encoder):
     The 1×1 convolutions to 960 and 1280 channels belong to the classifier: an encoder has none.
     """
 
+    answers = "light: half of each map is made from the other half"
+    source = "Han 2020, https://arxiv.org/abs/1911.11907"
     widths = (16, 24, 40, 112, 160)
     strides = (2, 4, 8, 16, 32)
     conv_norms = (("conv_stem", "bn1"),)

@@ -39,6 +39,8 @@ class MobileNetV2(Encoder):
     The 1×1 convolution to 1280 channels belongs to the classifier: an encoder has none.
     """
 
+    answers = "light: convolutions channel by channel"
+    source = "Sandler 2018, https://arxiv.org/abs/1801.04381"
     widths = (16, 24, 32, 96, 320)
     strides = (2, 4, 8, 16, 32)
 

@@ -27,6 +27,8 @@ class ShuffleNetV2(Encoder):
     The second map is the first one max-pooled. The 1×1 convolution to 1024 channels belongs to the classifier: an encoder has none.
     """
 
+    answers = "light: half of the channels pass untouched"
+    source = "Ma 2018, https://arxiv.org/abs/1807.11164"
     widths = (24, 24, 116, 232, 464)
     strides = (2, 4, 8, 16, 32)
 
