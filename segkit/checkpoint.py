@@ -95,7 +95,11 @@ def locate_model(model: str | Path) -> Path:
     ------
     VanishedError
         Neither.
+    SettingsError
+        Nothing that names a file.
     """
+    if not isinstance(model, str | Path):
+        raise SettingsError(f"{model!r} is no model; give a .safetensors file of segkit train, its folder, or a built-in name: {', '.join(BUILT_IN)}")
     path = BUILT_IN.get(str(model), Path(model))
     if path.is_dir() and (path / "model.safetensors").is_file():
         return path / "model.safetensors"

@@ -149,7 +149,8 @@ def read_pair(pair: Pair, labels: Labels, spacing_mm: tuple[float, ...] | None, 
         A file can't be read, the two differ in size, hold values that no label names.
     """
     grid = read_image(pair.image or pair.truth, read)
-    prediction, truth = (read_mask(path, like=grid, settings=read) for path in (pair.prediction, pair.truth))
+    grid_is = "truth" if pair.image is None else "image"
+    prediction, truth = (read_mask(path, like=grid, settings=read, like_is=grid_is) for path in (pair.prediction, pair.truth))
     spacing_mm = spacing_mm if grid.spacing_mm is None else grid.spacing_mm
     return (
         pair.name,

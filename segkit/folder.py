@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +34,11 @@ from segkit.engines import describe
 from segkit.errors import CollisionError, SegkitError, SettingsError, WriteError
 from segkit.image import Image
 from segkit.io import ReadSettings, Source, atomic_path, choose_split, mask_suffix, read_manifest, write_csv, write_json, write_mask, write_png
+from segkit.io.atomic import reason
 from segkit.io.files import check_outputs, stem
 from segkit.plot import contact_sheet, heat_map, overlay, to_display, with_scale
 from segkit.predict import Model, Segmentation, attend, fullest_slice, require_attention, segment
+from segkit.preprocess.intensity import cut_off_notes
 
 BESIDE = ("overlays", "probabilities", "attention")
 """Folders of OUT that hold no masks."""
@@ -136,30 +138,33 @@ def predict_files(
     Raises
     ------
     SettingsError, CollisionError
-        `out` can't be written to, a mask would replace an input file, or the network has no attention to draw.
+        `out` can't be written to, a mask would replace an input file, two pictures would share an overlay, or the network has no attention to draw.
     WriteError
         The disk is full or the folder went away: that would fail every file after it too. A name that is too long is a row.
     """
     if extras.attention:
         require_attention(model)
+    if extras != Extras():
+        check_outputs(sources, beside=True)
     _check_out(sources, out)
     write_json(out / "run.json", _facts(model, predict, read))
+    written: set[Path] = set()
     results: list[Result] = []
     failures = list(known_failures)
     try:
         for done, source in enumerate(watch(sources), start=1):
             try:
-                results.append(_predict_one(source, model, out, predict, read, extras))
+                results.append(_predict_one(source, model, out, predict, read, extras, written))
             except SegkitError as error:
                 if isinstance(error, WriteError) and not _concerns_one_name(error):
                     raise
                 failures.append(Failure(source.name, error.code, str(error)))
-                _discard(source, out)
+                _discard(source, out, written)
             except (MemoryError, RuntimeError) as error:
                 if not _is_lack_of_memory(error):
                     raise
                 failures.append(Failure(source.name, "E_OOM", f"{source.name}: too little memory for it; try a smaller --tile"))
-                _discard(source, out)
+                _discard(source, out, written)
             if done & (done - 1) == 0:  # now and then: the tables' time stays a small share of the whole, however many files there are
                 _write_tables(out, model, results, failures)
     finally:
@@ -167,13 +172,17 @@ def predict_files(
     return Summary(tuple(results), tuple(failures))
 
 
-def _predict_one(source: Source, model: Model, out: Path, predict: PredictSettings, read: ReadSettings, extras: Extras) -> Result:
+def _predict_one(source: Source, model: Model, out: Path, predict: PredictSettings, read: ReadSettings, extras: Extras, written: set[Path]) -> Result:
+    """`written` are the masks of this run, to which the new one is added."""
     began = time.monotonic()
     image = source.read(read)
     found = segment(image, model, predict, keep_probabilities=extras.probabilities)
     target = out / f"{source.output}{mask_suffix(image)}"
+    if target in written:
+        raise CollisionError(f"{source.name}: another picture has its mask at {target} already; rename one of the two")
     write_mask(found.mask, image, target)
-    _discard(source, out, but=target)
+    written.add(target)
+    _discard(source, out, written)
     if extras.overlay:
         write_png(out / "overlays" / f"{source.output}.png", overlay(image, found.mask.indices))
     if extras.probabilities:
@@ -181,7 +190,8 @@ def _predict_one(source: Source, model: Model, out: Path, predict: PredictSettin
     if extras.attention:
         _write_attention(found.mask.indices, image, model, predict, out / "attention" / f"{source.output}_attention")
     seconds = time.monotonic() - began
-    return Result(source.name, str(target), image.shape, found.mask.areas_px(), found.mask.areas_mm(), found.confidence, seconds, image.notes)
+    notes = (*image.notes, *cut_off_notes(image, model.run.preprocess.intensity))
+    return Result(source.name, str(target), image.shape, found.mask.areas_px(), found.mask.areas_mm(), found.confidence, seconds, notes)
 
 
 def _write_probabilities(found: Segmentation, image: Image, stem: Path, suffix: str) -> None:
@@ -224,13 +234,16 @@ def _write_tables(out: Path, model: Model, results: Sequence[Result], failures: 
         (out / "failures.csv").unlink(missing_ok=True)
 
 
-def _discard(source: Source, out: Path, but: Path | None = None) -> None:
-    """Nothing of an earlier run stays beside a new mask, and nothing at all of a file that failed: it would be taken for a result."""
+def _discard(source: Source, out: Path, written: Collection[Path]) -> None:
+    """Nothing of an earlier run stays beside a new mask, and nothing at all of a file that failed: it would be taken for a result.
+
+    `written` stay: the masks of this run, among which may be that of a.png beside a failed a.tif.
+    """
     stem = str(source.output)
     beside = (out / "overlays" / f"{stem}.png", *_masks(out / "probabilities" / stem), out / "probabilities" / f"{stem}.npz")
     attention = out / "attention" / f"{stem}_attention"
     for path in (*_masks(out / stem), *beside, attention.with_name(f"{attention.name}.png"), *attention.glob("*.png")):
-        if path != but:
+        if path not in written:
             with suppress(OSError):  # a name too long to exist
                 path.unlink()
 
@@ -267,7 +280,7 @@ def _check_out(sources: Sequence[Source], out: Path) -> None:
             temporary.touch()
         (out / ".segkit-writable").unlink()
     except OSError as error:
-        raise SettingsError(f"{out}: can't be written to ({error}); choose another folder with -o") from error
+        raise SettingsError(f"{out}: can't be written to: {reason(error)}") from error
 
 
 def _facts(model: Model, predict: PredictSettings, read: ReadSettings) -> dict[str, Any]:

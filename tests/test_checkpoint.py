@@ -13,7 +13,7 @@ import torch
 
 from segkit.checkpoint import BUILT_IN, Card, fit_weights, load_model, read_weights, save_model
 from segkit.config import RunConfig
-from segkit.errors import VanishedError, WeightsError
+from segkit.errors import SettingsError, VanishedError, WeightsError
 from segkit.models import build_model
 
 RUN = RunConfig.model_validate(
@@ -64,6 +64,12 @@ def test_a_built_in_model_has_a_card_and_is_small(name: str) -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(VanishedError, match="no such model file.*fundus-vessels"):
         load_model("fundus-vesels")
+
+
+@pytest.mark.parametrize("given", [None, b"model.safetensors", 7])
+def test_what_names_no_model_is_refused(given: Any) -> None:
+    with pytest.raises(SettingsError, match="is no model; give a .safetensors file of segkit train, its folder, or a built-in name: fundus-vessels"):
+        load_model(given)
 
 
 def test_a_cut_off_model_file_is_refused(model: Path) -> None:

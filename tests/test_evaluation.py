@@ -261,7 +261,7 @@ def test_a_folder_without_masks_is_refused(tmp_path: Path) -> None:
 
 def test_files_of_two_sizes_are_refused_by_both_names(tmp_path: Path) -> None:
     out, truth = folders(tmp_path, a=("##..", "##..."))
-    with pytest.raises(ShapeError, match=r"out/a\.png.*masks/a\.png"):
+    with pytest.raises(ShapeError, match=r"out/a\.png is 1x4, its truth .*masks/a\.png is 1x5"):
         evaluate(out, truth)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -181,6 +181,42 @@ def test_two_pictures_of_a_manifest_must_not_share_a_result(tmp_path: Path) -> N
         manifest_sources(tmp_path / "m.csv", None)
 
 
+def test_a_png_and_a_tiff_of_one_name_get_a_mask_each(model: Model, tmp_path: Path) -> None:
+    for name in ("a.png", "a.tif"):
+        put(tmp_path / "in" / name)
+    sources = find_sources(tmp_path / "in").sources
+    for broken in ("", "a.png", "a.tif"):
+        if broken:
+            (tmp_path / "in" / broken).write_bytes((tmp_path / "in" / broken).read_bytes()[:99])
+        summary = walk(sources, model, tmp_path / "out")
+        expected = {"a.png", "a.tif"} - {broken}
+        assert {Path(row.output).name for row in summary.results} == expected
+        assert {path.name for path in (tmp_path / "out").glob("a.*")} == expected
+        for name in ("a.png", "a.tif"):
+            put(tmp_path / "in" / name)
+
+
+def test_what_lies_beside_the_masks_must_not_share_a_name(model: Model, tmp_path: Path) -> None:
+    for name in ("a.png", "a.tif"):
+        put(tmp_path / "in" / name)
+    with pytest.raises(CollisionError, match="would both be written as a;"):
+        walk(find_sources(tmp_path / "in").sources, model, tmp_path / "out", extras=Extras(overlay=True))
+
+
+def test_a_mask_of_this_run_is_never_replaced_by_another(model: Model, tmp_path: Path) -> None:
+    """An animation of several pages has a TIFF as its mask, which only shows when it is read."""
+    one, other = (Source((put(tmp_path / name / "a.png"),), PurePath("a")) for name in ("x", "y"))
+    summary = walk([one, other], model, tmp_path / "out")
+    assert [row.code for row in summary.failures] == ["E_COLLISION"]
+    assert (tmp_path / "out" / "a.png").exists()
+
+
+def test_what_is_cut_off_is_noted(model: Model, tmp_path: Path) -> None:
+    Pillow.fromarray(np.full((33, 47), 260, np.uint16)).save(tmp_path / "a.tif")
+    (row,) = walk(find_sources(tmp_path / "a.tif").sources, model, tmp_path / "out").results
+    assert row.notes == ("1551 of 1551 values lie beyond 0 to 255, the range that the model takes: cut off there",)
+
+
 def test_a_split_that_no_row_has_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("image,split\na.png,train\n")
     with pytest.raises(SettingsError, match="no row has split 'test'; there are: train"):
@@ -200,7 +236,7 @@ def test_a_folder_for_the_results_that_is_a_file_is_refused(model: Model, tmp_pa
     picture = put(tmp_path / "a.png")
     with pytest.raises(SettingsError, match="is a file; -o takes a folder"):
         walk(find_sources(picture).sources, model, picture)
-    with pytest.raises(SettingsError, match="can't be written to"):
+    with pytest.raises(SettingsError, match="can't be written to: a part of its path is a file, not a folder; choose"):
         walk(find_sources(picture).sources, model, picture / "below")
 
 

@@ -71,7 +71,7 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
 
 
 def _find(source: Path, out: Path, recursive: bool, split: str | None) -> tuple[list[Source], list[Failure], bool]:
-    """Sources, what could not be listed, and whether INPUT is one file."""
+    """Sources, what could not be listed, and whether INPUT is one file or one DICOM series."""
     from segkit.errors import SettingsError
     from segkit.io import find_sources
 
@@ -87,7 +87,8 @@ def _find(source: Path, out: Path, recursive: bool, split: str | None) -> tuple[
     from segkit.folder import Failure
 
     failures = [Failure(str(path), error.code, str(error)) for path, error in found.failures]
-    return list(found.sources), failures, not source.is_dir()
+    is_series = len(found.sources) == 1 and len(found.sources[0].files) > 1 and not failures
+    return list(found.sources), failures, is_series or not source.is_dir()
 
 
 def _with_options(run: Any, options: dict[str, Any]) -> Any:

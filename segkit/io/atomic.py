@@ -80,9 +80,9 @@ def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[A
 
 
 def reason(error: OSError) -> str:
-    """Why something can't be written, in words for people, and what to do."""
-    if isinstance(error, SegkitError):
-        return str(error)
+    """Why something can't be written, in words for people, and what to do; of a `WriteError` the reason behind it."""
+    if isinstance(error.__cause__, OSError):
+        return reason(error.__cause__)
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return "the disk is full; free some space and run again"

@@ -33,6 +33,7 @@ from segkit.engines.hardware import DTYPES
 from segkit.errors import SegkitError, SettingsError, TrainingError
 from segkit.evaluation import evaluate_pairs
 from segkit.io import write_json, write_png
+from segkit.io.atomic import reason
 from segkit.labels import Mask
 from segkit.losses import build_loss
 from segkit.metrics.summary import MANY_EMPTY
@@ -259,7 +260,7 @@ def check_folder(folder: Path, resume: bool) -> None:
     except FileExistsError as error:
         raise SettingsError(f"{folder}: is a file; -o takes a folder for the run") from error
     except OSError as error:
-        raise SettingsError(f"{folder}: can't be made ({error}); choose another folder with -o") from error
+        raise SettingsError(f"{folder}: can't be made: {reason(error)}") from error
     has_state = (folder / "state.pt").exists()
     if (has_state or (folder / "model.safetensors").exists()) and not resume:
         raise SettingsError(f"{folder}: holds a run already; continue it with --resume, or choose another folder")

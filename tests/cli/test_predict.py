@@ -137,9 +137,15 @@ def test_a_dicom_slice_becomes_a_png_and_a_series_one_volume(segkit: Segkit, any
     assert (segkit.out / "probabilities" / "series.nii.gz").is_file()
 
 
-def test_a_volume_that_a_whole_folder_is_may_be_named_by_its_folder(segkit: Segkit, any_values: Path, samples: Path) -> None:
-    assert segkit(samples / "dicom" / "series", model=any_values) == 0
+def test_a_volume_that_a_whole_folder_is_may_be_named_by_its_folder(segkit: Segkit, any_values: Path, samples: Path, tmp_path: Path) -> None:
+    shutil.copytree(samples / "dicom" / "series", tmp_path / "series")
+    assert segkit(tmp_path / "series", model=any_values) == 0
     assert (segkit.out / "series.nii.gz").is_file()
+    assert "series.nii.gz: " in segkit.stderr                              # like a single file: areas and notes
+    (tmp_path / "series" / "IM01.dcm").unlink()                            # at -2.5 mm
+    assert segkit(tmp_path / "series", model=any_values) == 1
+    (line,) = segkit.stderr.splitlines()
+    assert "lie 10 mm, between other slices 5 mm" in line
 
 
 # Options.

@@ -113,8 +113,11 @@ def test_other_faults_are_named(tmp_path, monkeypatch, code, words):
         write_text(tmp_path / "a.txt", "a")
 
 
-def test_the_reason_for_one_of_our_own_errors_is_its_message():
-    assert reason(WriteError("a.txt: not written: the disk is full")) == "a.txt: not written: the disk is full"
+def test_the_reason_for_one_of_our_own_errors_is_the_one_behind_it(tmp_path, monkeypatch):
+    fail_at(monkeypatch, 1, errno.EACCES)
+    with pytest.raises(WriteError) as caught:
+        write_text(tmp_path / "a.txt", "a")
+    assert reason(caught.value) == "permission denied; choose a folder that you may write to"
 
 
 def test_a_folder_in_the_way_is_named(tmp_path):

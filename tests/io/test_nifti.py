@@ -22,6 +22,7 @@ from segkit.errors import (
     WriteError,
 )
 from segkit.image import Image
+from segkit.io import read_mask
 from segkit.io.nifti import GEOMETRY, RGB, NiftiOrigin, read, read_values
 from segkit.io.origin import ReadSettings
 
@@ -459,6 +460,8 @@ def test_a_mask_of_another_size_names_both(tmp_path: Path) -> None:
     image = read(save(tmp_path / "a.nii", numbered((7, 9, 11))), SETTINGS)
     with pytest.raises(ShapeError, match=r"m\.nii has 7x9x10 voxels, its image .*a\.nii has 7x9x11"):
         read_values(save(tmp_path / "m.nii", numbered((7, 9, 10), np.uint8)), image, SETTINGS)
+    with pytest.raises(ShapeError, match=r"m\.nii has 7x9x10 voxels, its truth .*a\.nii has 7x9x11"):
+        read_mask(tmp_path / "m.nii", image, SETTINGS, like_is="truth")
 
 
 def test_a_mask_elsewhere_in_space_is_refused(tmp_path: Path) -> None:

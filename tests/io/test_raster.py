@@ -451,6 +451,8 @@ def test_a_mask_of_another_size_is_never_resized(tmp_path):
     mask = save(tmp_path / "m.png", np.zeros((33, 48), np.uint8))
     with pytest.raises(ShapeError, match=r"mask .*m\.png is 33x48, its image .*a\.png is 33x47; masks are never resized: correct the pair or leave it out"):
         read_mask(mask, image)
+    with pytest.raises(ShapeError, match=r"mask .*m\.png is 33x48, its truth .*a\.png is 33x47"):
+        read_mask(mask, image, like_is="truth")
 
 
 @pytest.mark.parametrize("value", [255, 300])
