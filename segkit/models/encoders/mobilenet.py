@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from segkit.models.blocks import conv_norm_relu
+from segkit.models.blocks import conv_norm_relu, initialise_fan_out
 from segkit.models.encoders.encoder import Encoder
 from segkit.models.encoders.settings import EncoderSettings
-from segkit.models.encoders.start import initialise_fan_out
 
 STEM_WIDTH = 32
 LAST_WIDTH = 1280

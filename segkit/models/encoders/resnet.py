@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from segkit.models.attention import ATTENTIONS
-from segkit.models.blocks import NORMS, Norm
+from segkit.models.blocks import NORMS, Norm, initialise_fan_out
 from segkit.models.encoders.encoder import Encoder
 from segkit.models.encoders.settings import EncoderSettings
 
@@ -65,7 +65,9 @@ class ResNet(Encoder):
         self.widths = (stem_width, *(width * expansion for width in STAGE_WIDTHS))
         self.layer1, self.layer2, self.layer3, self.layer4 = _stages(depth, stem_width, settings, attention)
         self.fc = None if num_classes is None else nn.Linear(self.widths[-1], num_classes)
-        _initialise(self, zero_last=settings.zero_init)
+        initialise_fan_out(self)
+        if settings.zero_init:
+            _start_as_identity(self)
 
     def forward(self, picture: Tensor) -> list[Tensor] | Tensor:
         maps = [self.relu(self.bn1(self.conv1(picture)))]
@@ -171,13 +173,10 @@ def _stages(depth: Depth, channels: int, settings: EncoderSettings, attention: s
     return stages
 
 
-def _initialise(network: nn.Module, *, zero_last: bool) -> None:
-    """Kaiming-normal convolutions (fan-out), norms 1 and 0; the last norm of each branch 0 where asked for (Goyal 2017, https://arxiv.org/abs/1706.02677)."""
+def _start_as_identity(network: nn.Module) -> None:
+    """The last norm of each residual branch at 0 (Goyal 2017, https://arxiv.org/abs/1706.02677)."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    for module in network.modules():
-        if zero_last and isinstance(module, (BasicBlock, Bottleneck)):
+        if isinstance(module, (BasicBlock, Bottleneck)):
             nn.init.zeros_((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)  # type: ignore[arg-type]
 
 

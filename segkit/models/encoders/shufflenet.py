@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.models.blocks import conv_norm_relu
+from segkit.models.blocks import conv_norm_relu, initialise_fan_out
 from segkit.models.encoders.encoder import Encoder
 from segkit.models.encoders.settings import EncoderSettings
-from segkit.models.encoders.start import initialise_fan_out
 
 UNITS = (4, 8, 4)
 """Of stages 2, 3 and 4, table 5 of the paper."""
