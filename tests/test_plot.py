@@ -14,6 +14,8 @@ from segkit.plot import (
     HEAT_OPACITY,
     SHEET_SLICES,
     TILE_SIDE,
+    _limits,
+    _ticks,
     colour_of,
     contact_sheet,
     curves,
@@ -22,6 +24,7 @@ from segkit.plot import (
     outline,
     overlay,
     sheet,
+    strips,
     surroundings,
     to_display,
     with_scale,
@@ -165,3 +168,21 @@ def test_a_contact_sheet_holds_any_number_of_drawings_of_any_size(count: int, si
     board = contact_sheet([("one\ntwo", tile)] * count, "title")
     drawn = round(size[0] * TILE_SIDE / max(size)) * round(size[1] * TILE_SIDE / max(size))
     assert (board == (10, 200, 30)).all(axis=2).sum() == count * drawn
+
+
+def test_ticks_are_round_numbers_within_the_ends() -> None:
+    assert _ticks(0, 1) == [0, 0.25, 0.5, 0.75, 1]
+    assert _ticks(0.043, 0.92) == [0.2, 0.4, 0.6, 0.8]
+    assert _ticks(100, 2100) == [500, 1000, 1500, 2000]
+
+
+def test_an_axis_of_scores_does_not_reach_below_0() -> None:
+    assert _limits([0.0, 1.0], 0.05)[0] == 0
+    assert _limits([-1.0, 1.0], 0.05)[0] < -1
+
+
+def test_strips_have_a_place_for_each_name_and_a_large_dot_at_each_mean() -> None:
+    drawn = strips({"one": [0.2, 0.8], "other": [0.4]}, {"one": [0.5], "other": [0.4]}, title="Dice")
+    assert drawn.shape == (420, 640, 3)
+    for name in (1, 2):
+        assert (drawn == colour_of(name)).all(axis=-1).sum() > 20
