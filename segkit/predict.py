@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -40,8 +40,16 @@ BATCH_PIXELS = 1024 * 1024
 Flips: TypeAlias = Sequence[tuple[int, ...]]
 """Axes to flip, for each pass over a picture; ((),) is one pass over the picture as it is."""
 
-Score: TypeAlias = Callable[[Tensor], Tensor]
-"""(N, C, h, w) -> (N, K, h, w): an engine, or what takes its place."""
+
+class Scorer(Protocol):
+    """A `TorchEngine`, or what stands in for it."""
+
+    @property
+    def along_slices(self) -> bool: ...
+
+    def __call__(self, batch: Tensor) -> Tensor: ...
+
+    def score_volume(self, batches: Callable[[], Iterable[Tensor]]) -> Iterator[Tensor]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,24 +174,46 @@ def attend(image: Image, model: Model, settings: PredictSettings | None = None, 
     require_attention(model)
     if not 0 <= plane < len(image.slices):
         raise ShapeError(f"{image.name}: has {len(image.slices)} slices, the attention of slice {plane} (from 0) was asked for")
-    preparation = prepare(image, model.run.preprocess)
-    picture = next(islice(preparation.walk(image.slices), plane, None))
-    strides: dict[str, int] = {}
-
-    def look(batch: Tensor) -> Tensor:
-        """Stands in for the engine: the weights of M places are cut and stitched as the logits of M classes would be."""
-        height, width = model.engine.grown((batch.shape[-2], batch.shape[-1]))
-        with model.engine.watch_attention() as seen:
-            model.engine(batch)
-        found = {path: seen[path] for path in model.engine.attention_paths if path in seen}
-        strides.update({path: height // weights.shape[-2] for path, weights in found.items()})
-        whole = [F.interpolate(weights, (height, width), mode="bilinear", align_corners=False) for weights in found.values()]
-        return torch.cat(whole, dim=1)[..., : batch.shape[-2], : batch.shape[-1]]             # (N, M, h, w)
-
-    (stacked,) = score(iter([picture]), preparation.target, look, (settings or model.run.predict).tiles)
+    preparation, eye = prepare(image, model.run.preprocess), Eye(model.engine)
+    tiles = (settings or model.run.predict).tiles
+    walk = partial(preparation.walk, image.slices)
+    if eye.along_slices:  # what it looks at in one slice depends on all
+        stacked = next(islice(score_volume(walk, preparation.target, eye, tiles), plane, None))
+    else:
+        stacked = next(score(islice(walk(), plane, plane + 1), preparation.target, eye, tiles))
     weights = preparation.undo(stacked).clamp(0, 1).numpy()                                  # (M, H, W)
-    found = [AttentionMap(name, caption, one) for (name, caption), one in zip(_titles(strides, model.run.model), weights, strict=True)]
+    found = [AttentionMap(name, caption, one) for (name, caption), one in zip(_titles(eye.strides, model.run.model), weights, strict=True)]
     return sorted(found, key=lambda one: one.name)
+
+
+class Eye:
+    """Stands in for the engine: the weights of M places come where logits of M classes would, and are cut, stitched and undone like them.
+
+    strides : path of each place -> pixels from one of its weights to the next; known when something was scored
+    """
+
+    def __init__(self, engine: TorchEngine) -> None:
+        self.engine = engine
+        self.along_slices = engine.along_slices
+        self.strides: dict[str, int] = {}
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        with self.engine.watch_attention() as seen:
+            self.engine(batch)
+        return self._over(seen, (batch.shape[-2], batch.shape[-1]))
+
+    def score_volume(self, batches: Callable[[], Iterable[Tensor]]) -> Iterator[Tensor]:
+        with self.engine.watch_attention() as seen:
+            for logits in self.engine.score_volume(batches):
+                yield self._over(seen, (logits.shape[-2], logits.shape[-1]))
+
+    def _over(self, seen: Mapping[str, Tensor], shape: tuple[int, int]) -> Tensor:
+        """path -> (N, 1, h', w') becomes (N, M, h, w) over a batch of that shape."""
+        grown = self.engine.grown(shape)
+        found = {path: seen[path] for path in self.engine.attention_paths if path in seen}
+        self.strides = {path: grown[0] // weights.shape[-2] for path, weights in found.items()}
+        whole = [F.interpolate(weights, grown, mode="bilinear", align_corners=False) for weights in found.values()]
+        return torch.cat(whole, dim=1)[..., : shape[0], : shape[1]]
 
 
 def require_attention(model: Model) -> None:
@@ -207,7 +237,7 @@ def known_flips(augment: AugmentSettings) -> Flips:
     return [(*rows, *columns) for rows in top_bottom for columns in left_right]
 
 
-def score(pictures: Iterator[Tensor], shape: tuple[int, int], engine: Score, tiles: TileSettings, flips: Flips = ((),)) -> Iterator[Tensor]:
+def score(pictures: Iterator[Tensor], shape: tuple[int, int], engine: Scorer, tiles: TileSettings, flips: Flips = ((),)) -> Iterator[Tensor]:
     """(C, H, W) pictures of one shape -> their (K, H, W) logits, in order.
 
     Small pictures go through whole and several at a time, large ones window by window.
@@ -227,7 +257,7 @@ def score(pictures: Iterator[Tensor], shape: tuple[int, int], engine: Score, til
 
 
 def score_volume(
-    walk: Callable[[], Iterator[Tensor]], shape: tuple[int, int], engine: TorchEngine, tiles: TileSettings, flips: Flips = ((),)
+    walk: Callable[[], Iterator[Tensor]], shape: tuple[int, int], engine: Scorer, tiles: TileSettings, flips: Flips = ((),)
 ) -> Iterator[Tensor]:
     """All (C, H, W) slices of a volume -> their (K, H, W) logits, in order, by a network that looks along them.
 
@@ -246,7 +276,7 @@ def score_volume(
         yield stitcher.result()
 
 
-def _along(walk: Callable[[], Iterator[Tensor]], window: Window, engine: TorchEngine, flips: Flips) -> Iterator[Tensor]:
+def _along(walk: Callable[[], Iterator[Tensor]], window: Window, engine: Scorer, flips: Flips) -> Iterator[Tensor]:
     """One window of every slice, (K, h, w) each: the mean over the flips."""
     together = max(1, BATCH_PIXELS // (window.height * window.width))
 
@@ -259,7 +289,7 @@ def _along(walk: Callable[[], Iterator[Tensor]], window: Window, engine: TorchEn
         yield from torch.stack(group).mean(dim=0)
 
 
-def _flipped(batch: Tensor, engine: Score, flips: Flips) -> Tensor:
+def _flipped(batch: Tensor, engine: Scorer, flips: Flips) -> Tensor:
     """(N, C, h, w) -> (N, K, h, w), each flip undone, and their mean."""
     if len(flips) == 1:
         return engine(batch)

@@ -125,6 +125,17 @@ def test_a_slice_with_neighbours_as_channels_is_looked_at_with_them() -> None:
     assert len(attend(Image(np.stack([ramp(33, 47)] * 3)), model, plane=1)) == 4
 
 
+@pytest.mark.parametrize("tiles", [TileSettings(), TileSettings(whole_up_to=0, tile=(32, 32), overlap=0.5)])
+def test_a_network_that_looks_along_the_slices_is_shown_the_whole_volume(tiles: TileSettings) -> None:
+    """Its gates ask the map behind the bottleneck, which knows of the other slices: with others beside it, a slice has another map."""
+    model, settings = untrained(feature_scale=16, bottleneck="slice_gru", skip="attention"), PredictSettings(tiles=tiles)
+    nn.init.normal_(model.engine._network.bottleneck.weigh.weight)
+    slices = [ramp(33, 47), 255 - ramp(33, 47), ramp(33, 47) // 2]
+    last, alone = (attend(Image(np.stack(stack)), model, settings, plane=len(stack) - 1)[-1].weights for stack in (slices, slices[2:]))
+    assert last.shape == alone.shape == (33, 47)
+    assert np.abs(last - alone).max() > 1e-4
+
+
 def test_the_slice_with_the_most_foreground_is_chosen_or_the_middle_one() -> None:
     indices = np.zeros((5, 4, 4), np.uint8)
     assert fullest_slice(indices) == 2
