@@ -29,7 +29,7 @@ from segkit.metrics import METRICS, CaseScore, ClassScore, Comparison, Evaluatio
 SHOWN = 5
 """Names that a message lists before it breaks off."""
 
-NOT_MASKS = ("overlays", "probabilities")
+NOT_MASKS = ("overlays", "probabilities", "attention")
 """Folders that `segkit predict` writes beside its masks."""
 
 
