@@ -266,10 +266,10 @@ def take_inventory(store: CaseStore, progress: Callable[[Sequence[int]], Iterabl
     return Inventory(counts, tuple(slices), stacked, nbytes, digest.hexdigest(), empty)
 
 
-def check_pairs(cases: Sequence[Case], run: RunConfig) -> None:
+def check_pairs(cases: Sequence[Case], run: RunConfig, progress: Callable[[Sequence[int]], Iterable[int]] = iter) -> None:
     """Read each pair once, as validation will; raises as `take_inventory`."""
     labels, bad = run.data.make_labels(), {}
-    for case in cases:
+    for case in (cases[index] for index in progress(range(len(cases)))):
         try:
             prepare(load_pair(case, run.data, labels)[0], run.preprocess)
         except SegkitError as error:

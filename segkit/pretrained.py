@@ -4,7 +4,7 @@
 >>> from segkit.pretrained import load_pretrained
 >>> encoder = build_encoder("resnet34", in_channels=1)
 >>> print(load_pretrained(encoder, "imagenet", name="resnet34"))            # doctest: +SKIP
-/home/me/.cache/segkit/resnet34-b627a593.pth: 215 of the encoder's 216 tensors loaded
+~/.cache/segkit/resnet34-b627a593.pth: 215 of the encoder's 216 tensors loaded
 1 adapted, from 3 channels to 1: conv1.weight
 2 left out, a classifier's head: fc.weight, fc.bias
 """

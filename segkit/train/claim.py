@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segkit.errors import SettingsError
+from segkit.io.atomic import reason
 
 NAME = ".segkit-lock"
 
@@ -20,13 +22,16 @@ def claimed(folder: Path) -> Iterator[None]:
     Raises
     ------
     SettingsError
-        Another run has it.
+        Another run has it, or nothing can be written there.
     """
-    file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)
+    try:
+        file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise SettingsError(f"{folder}: can't be written to: {reason(error)}") from error
     try:
         try:
             _lock(file)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             raise SettingsError(f"{folder}: another run is at work here; wait for it, or choose another folder") from error
         try:
             yield
@@ -51,4 +56,8 @@ else:
     import fcntl
 
     def _lock(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a file system without locks: nobody can be kept out
+                raise

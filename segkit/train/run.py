@@ -80,7 +80,7 @@ def carry_out(run: RunConfig, folder: Path, resume: bool, watcher: Watcher, trac
         watcher.note(line)
     store = CaseStore(training, run)
     inventory = take_inventory(store, watcher.scan)
-    check_pairs(validation, run)
+    check_pairs(validation, run, watcher.scan)
     if run.slices > 1 and max(inventory.slices) == 1:
         raise SettingsError(f"model.bottleneck {run.model.bottleneck} looks along the slices of volumes, the training data are single pictures; choose another")
     if inventory.empty > MANY_EMPTY * len(training):

@@ -1,4 +1,4 @@
-"""What every network promises, whatever its parts: one contract, over all of them."""
+"""What every network promises: one contract, over every skip with every bottleneck, and each other choice beside some of them."""
 
 from __future__ import annotations
 

@@ -322,6 +322,12 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path, discs: Path) -> None:
     train(toy_run(discs, steps=1), tmp_path)
 
 
+def test_a_folder_that_can_not_be_written_to_is_told_in_words(tmp_path: Path, discs: Path) -> None:
+    (tmp_path / ".segkit-lock").mkdir()                             # in the way of what would be written first
+    with pytest.raises(SettingsError, match="can't be written to: a folder of that name is in the way"):
+        train(toy_run(discs), tmp_path)
+
+
 def blank(manifest: Path, numbers: range) -> Path:
     for number in numbers:
         Pillow.fromarray(np.zeros((48, 48), np.uint8)).save(manifest.parent / "masks" / f"{number:02d}.png")
