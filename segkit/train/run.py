@@ -34,13 +34,13 @@ from segkit.errors import SegkitError, SettingsError, TrainingError
 from segkit.evaluation import evaluate_pairs
 from segkit.io import write_json, write_png
 from segkit.io.atomic import reason
+from segkit.io.claim import claimed
 from segkit.labels import Mask
 from segkit.losses import build_loss
 from segkit.metrics.summary import MANY_EMPTY
 from segkit.models import build_model
 from segkit.plot import overlay
 from segkit.predict import Model, segment
-from segkit.train.claim import claimed
 from segkit.train.interrupt import Stop, listening
 from segkit.train.record import Outcome, Report, Row, Silence, Track, Watcher, ending, facts, write_log
 from segkit.train.schedule import progress, schedule

@@ -22,8 +22,8 @@ from toys import toy_run, write_discs
 from segkit.checkpoint import load_model
 from segkit.config import RunConfig
 from segkit.errors import CorruptFileError, EmptyFileError, SettingsError, TrainingError, VanishedError, WriteError
+from segkit.io.claim import claimed
 from segkit.train import Outcome, Report, Row, Silence, run, train
-from segkit.train.claim import claimed
 from segkit.train.state import fresh_state
 
 
