@@ -111,7 +111,7 @@ def require_apart(training: Sequence[Case], scored: Sequence[Case], name: str) -
         first = shared[0].name if shared[0].group == str(shared[0].image) else f"{shared[0].name} of {shared[0].group}"
         raise PairingError(
             f"{name}: {len(shared)} of the {len(scored)} cases are trained on, or others of their groups are, first {first}; "
-            "name the rows to train on (data.split=train), so that no patient is on both sides"
+            "score other rows, or train on fewer (data.split), so that no patient is on both sides"
         )
 
 

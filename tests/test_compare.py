@@ -219,6 +219,17 @@ def test_a_finished_run_of_something_else_is_refused_in_words(
     assert f"{place}: holds a run {words}" in told
 
 
+def test_weights_that_a_finished_run_began_with_are_found_from_anywhere(finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    line, place = finished
+    begun = [*line, "--set", f"train.start_from={place / 'a' / 'w.pth'}"]                  # gone since, and not needed any more
+    rewrite(place / "run.json", lambda facts: facts["settings"]["train"].update(start_from="w.pth"))
+    rewrite(place / "run.json", lambda facts: facts.update(directory=str(place / "a")))
+    assert main(begun) == 0
+    rewrite(place / "run.json", lambda facts: facts.update(directory=str(place / "b")))
+    assert main(begun) == 2
+    assert "holds a run with other settings for train.start_from; choose" in capsys.readouterr().err
+
+
 def test_an_interrupted_run_goes_on_with_other_patience_but_not_with_another_network(
     finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +299,16 @@ def test_a_split_needs_a_manifest(discs: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 # What happens on the way.
+
+
+def test_pictures_of_one_name_in_two_folders_are_two_cases(tmp_path: Path) -> None:
+    manifest = write_discs(tmp_path)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "images" / "07.png").rename(tmp_path / "more" / "06.png")
+    manifest.write_text(manifest.read_text().replace("images/07.png", "more/06.png"))
+    assert main(command(configure(tmp_path, manifest), "--vary", "model.skip=none", "--split", "test")) == 0
+    with (tmp_path / "out" / "cases.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["case"] for row in csv.DictReader(file)] == [str(tmp_path / "images" / "06.png"), str(tmp_path / "more" / "06.png")]
 
 
 @pytest.fixture

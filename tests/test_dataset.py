@@ -101,7 +101,7 @@ def test_a_group_in_both_splits_is_refused(tmp_path: Path) -> None:
 
 
 def test_all_rows_can_not_be_trained_on_where_some_of_them_are_validated_on(discs: Path) -> None:
-    with pytest.raises(PairingError, match=r"data\.validation_split test: 2 of the 2 cases are trained on, .* first 06\.png of patient3; name the rows"):
+    with pytest.raises(PairingError, match=r"data\.validation_split test: 2 of the 2 cases are trained on, .* first 06\.png of patient3; score other rows, or"):
         find_cases(DataSettings(manifest=discs, split=None, validation_split="test"), seed=0)
 
 
@@ -116,9 +116,9 @@ def test_a_split_is_its_rows_and_nothing_else(discs: Path, tmp_path: Path) -> No
 def test_cases_that_are_trained_on_are_not_scored_and_one_is_named() -> None:
     one, other, third = (Case(Path(f"{name}.png"), Path("m.png"), group) for name, group in (("1", "1.png"), ("2", "anna"), ("3", "anna")))
     require_apart([one], [other, third], "here")
-    with pytest.raises(PairingError, match=r"here: 1 of the 2 cases are trained on, or others of their groups are, first 3\.png of anna; name"):
+    with pytest.raises(PairingError, match=r"here: 1 of the 2 cases are trained on, or others of their groups are, first 3\.png of anna; score other rows"):
         require_apart([other], [third, one], "here")
-    with pytest.raises(PairingError, match=r"here: 1 of the 1 cases are trained on, or others of their groups are, first 1\.png; name"):
+    with pytest.raises(PairingError, match=r"here: 1 of the 1 cases are trained on, or others of their groups are, first 1\.png; score other rows"):
         require_apart([one], [one], "here")
 
 
