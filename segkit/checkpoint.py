@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import safetensors
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit import __version__
-from segkit.config import RunConfig, validate_run
+from segkit.config import IMAGENET, RunConfig, is_path, validate_run
 from segkit.errors import SettingsError, VanishedError, WeightsError
 from segkit.io import write_bytes
 from segkit.io.sniff import open_file
@@ -79,13 +80,23 @@ class ModelFile:
 
 
 def save_model(path: Path, run: RunConfig, weights: Mapping[str, Tensor], card: Card) -> None:
-    """Write a model file. The paths of the training data stay behind: they name people's folders."""
+    """Write a model file. Paths of training data and weights stay behind: they name people's folders."""
     settings = run.model_dump(mode="json")
     settings["data"].update(manifest=None, images=None, masks=None)
-    settings["train"].update(start_from=None, pretrained=None, downloads=None)
+    settings["train"].update(start_from=None, pretrained=_for_others(run.train.pretrained), downloads=None)
     metadata = {"segkit": json.dumps({"format": FORMAT, "run": settings, "card": asdict(card)})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     write_bytes(path, safetensors.torch.save(tensors, metadata))
+
+
+def _for_others(pretrained: str | Path | None) -> str | None:
+    """Where others find these weights too: "imagenet", or a URL without passwords and tokens; None where only this machine has them."""
+    if pretrained == IMAGENET:
+        return IMAGENET
+    if pretrained is None or is_path(pretrained):
+        return None
+    scheme, host, path, *_ = urlsplit(str(pretrained))
+    return None if scheme == "file" else urlunsplit((scheme, host.rpartition("@")[2], path, "", ""))
 
 
 def locate_model(model: str | Path) -> Path:
@@ -151,13 +162,15 @@ def _read_card(path: Path, text: str) -> tuple[RunConfig, Card]:
 def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Weights of any file that can be read without executing it: (state dict, what was unwrapped, for people to read).
 
-    A bare state dict, or one under one of `WRAPPERS`; a prefix is taken off only where every key has it.
+    A bare state dict, or one under one of `WRAPPERS`; a prefix is taken off only where every key has it. The folder of a run stands for its model.
 
     Raises
     ------
     VanishedError, WeightsError
         No such file; it needs code to be executed, is cut short, or holds no weights.
     """
+    if path.is_dir():
+        path = locate_model(path)
     if not path.is_file():
         raise VanishedError(f"{path}: no such weights file")
     content = _read_tensors(path)

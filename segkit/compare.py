@@ -6,7 +6,7 @@ The output folder::
     ├── <variant>/seed<k>/...     one run of `segkit train` each; finished ones are not trained again
     ├── compare.csv               a line for each variant
     ├── cases.csv                 Dice of each case and class under each variant and seed
-    ├── compare.json              all of it, with the settings that were varied
+    ├── compare.json              the table of compare.csv, with the settings that were varied, the seeds and the mean of each
     └── compare.png
 """
 
@@ -18,25 +18,37 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from segkit.config import RunConfig, parse_yaml
-from segkit.dataset import Case, cases_of_split, find_cases, load_pair
-from segkit.errors import SettingsError
+from segkit.config import RunConfig, parse_yaml, validate_run
+from segkit.dataset import Case, cases_of_split, find_cases, load_pair, require_apart, require_files
+from segkit.engines import choose_device, choose_precision
+from segkit.errors import SettingsError, TrainingError
 from segkit.evaluation import evaluate_pairs
 from segkit.io import write_csv, write_json, write_png
 from segkit.models import build_model
 from segkit.models.counting import count_parameters
+from segkit.models.outline import outline
 from segkit.plot import strips
 from segkit.predict import load, segment
-from segkit.train import Outcome, Watcher, train
+from segkit.train import Outcome, Silence, Watcher, train
+from segkit.train.state import identity, recipe
+from segkit.train.trial import look_ahead, require_step, require_weights
 
 MINIMUM_CASES = 6
 """With fewer pairs no difference can be significant at 5 % in Wilcoxon's two-sided test."""
+
+ENDED = ("finished", "stopped early")
+"""Reasons for which a run ended that is not trained again."""
+
+Watching: TypeAlias = Callable[[], AbstractContextManager[Watcher]]
+"""Gives a new watcher, and is told when it is needed no more."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +63,25 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a variant took: trainable numbers, and the mean over seeds of training steps and minutes."""
+
+    parameters: int
+    steps: int
+    minutes: float
+
+
+@dataclass(frozen=True)
 class Line:
     """What a variant reached.
 
     seed_dice : mean Dice over classes and cases, for each seed
-    difference : mean over cases of this variant's Dice minus the first's; NaN for the first itself
+    difference : mean over cases of this variant's Dice minus the first's; NaN for the first itself, and where that failed
     p_value : Wilcoxon's signed-rank test, two-sided, on the cases' Dice (mean over seeds), corrected for the number of variants (Holm); NaN if too few
     """
 
     variant: str
-    parameters: int
-    steps: int
+    cost: Cost
     seed_dice: tuple[float, ...]
     class_dice: Mapping[str, float]
     difference: float
@@ -73,8 +93,74 @@ class Line:
 
     @property
     def spread(self) -> float:
-        """Standard deviation over seeds; NaN with one."""
-        return statistics.stdev(self.seed_dice) if len(self.seed_dice) > 1 else math.nan
+        """Standard deviation over seeds; NaN with one, or where one is NaN."""
+        return statistics.stdev(self.seed_dice) if len(self.seed_dice) > 1 and math.isfinite(self.mean) else math.nan
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Settings that are compared: by name, what is changed, and the whole for a seed."""
+
+    name: str
+    changes: Mapping[str, Any]
+    settings: Callable[[int], RunConfig]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a comparison: the settings of a variant with a seed, and the folder of the run."""
+
+    variant: str
+    seed: int
+    run: RunConfig
+    place: Path
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What run.json said when it was first asked for; nothing where there is none."""
+        path = self.place / "run.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        except (ValueError, TypeError) as error:
+            raise SettingsError(f"{path}: is damaged ({error}); remove the folder to train that run again") from error
+
+    @property
+    def is_finished(self) -> bool:
+        return self.facts.get("outcome", {}).get("reason") in ENDED
+
+    @property
+    def is_begun(self) -> bool:
+        return self.is_finished or (self.place / "state.pt").exists()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of it.
+
+    lines : of the variants that were trained with all seeds
+    failures : variant -> why it could not be trained: it has no line
+    interrupted : outcome of the run that was interrupted, if one was; then there are no lines yet
+    """
+
+    variants: Sequence[Variant]
+    seeds: Sequence[int]
+    split: str | None
+    lines: Sequence[Line] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    interrupted: Outcome | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data without NaN: null stands for what is not known."""
+        lines = {line.variant: line for line in self.lines}
+        return {
+            "scored_on": self.split or "validation",
+            "seeds": list(self.seeds),
+            "test": "Wilcoxon signed-rank, two-sided, over cases, against the first variant, Holm-corrected",
+            "variants": [
+                {"variant": one.name, "settings": dict(one.changes), **_told(lines.get(one.name)), "failed": self.failures.get(one.name)}
+                for one in self.variants
+            ],
+        }
 
 
 def parse_vary(texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -83,7 +169,7 @@ def parse_vary(texts: Sequence[str]) -> list[dict[str, Any]]:
     Raises
     ------
     SettingsError
-        A text that is not A.B=V1,V2,…, or a key twice.
+        A text that is not A.B=V1,V2,…, a key twice, or the seed.
     """
     axes: dict[str, list[Any]] = {}
     for text in texts:
@@ -91,6 +177,8 @@ def parse_vary(texts: Sequence[str]) -> list[dict[str, Any]]:
         choices = parse_yaml(f"[{values}]", f"--vary {key}")
         if not separator or not choices:
             raise SettingsError(f"--vary {text!r}: expected A.B=VALUE,VALUE, for example model.skip=none,se,cbam")
+        if key.strip() == "train.seed":
+            raise SettingsError(f"--vary {text!r}: every variant is trained with the same seeds; --seeds N says how many")
         if key.strip() in axes or len({repr(choice) for choice in choices}) < len(choices):
             raise SettingsError(f"--vary {text!r}: {key} or one of its values is given twice")
         axes[key.strip()] = choices
@@ -98,93 +186,176 @@ def parse_vary(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def variant_name(overrides: Mapping[str, Any]) -> str:
-    """``{"model.skip": "cbam", "model.encoder": "resnet18"}`` -> ``skip=cbam,encoder=resnet18``: fit for a folder."""
-    text = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in overrides.items())
+    """``{"model.skip": "cbam", "train.patch": [64, 32]}`` -> ``skip=cbam,patch=64x32``: fit for a folder."""
+    text = ",".join(f"{key.rpartition('.')[2]}={_spelled(value)}" for key, value in overrides.items())
     return "".join(letter if letter.isalnum() or letter in "=,.-_" else "-" for letter in text)
 
 
-def compare(
-    variants: Mapping[str, Callable[[int], RunConfig]],
-    seeds: Sequence[int],
-    folder: Path,
-    *,
-    split: str | None = None,
-    watcher: Callable[[str, int], Watcher],
-) -> tuple[list[Line], Outcome | None]:
-    """Train every variant with every seed, score each on the same cases, and set them against the first.
-
-    Parameters
-    ----------
-    variants : name -> (seed -> settings)
-    split : rows of the manifest to score; None scores each run's validation cases, which also chose its best weights
-
-    Returns
-    -------
-    The table, and the outcome of the run that was interrupted, if one was: then the table is empty.
-    """
-    for settings in variants.values():  # told before the first hour of training
-        cases_to_score(settings(seeds[0]), split)
-    scores: list[Score] = []
-    steps: dict[str, list[int]] = defaultdict(list)
-    for seed, (name, settings) in itertools.product(seeds, variants.items()):   # seed by seed: an early look is fair to all
-        run, place = settings(seed), folder / name / f"seed{seed}"
-        outcome = train_once(run, place, watcher(name, seed))
-        if outcome is not None and outcome.signal is not None:
-            return [], outcome
-        steps[name].append(json.loads((place / "run.json").read_text(encoding="utf-8"))["outcome"]["steps"])
-        scores += score_run(name, seed, place, run, split)
-    networks = {name: count_parameters(build_model(settings(seeds[0]).model)) for name, settings in variants.items()}
-    lines = tabulate(scores, networks, {name: round(statistics.fmean(counts)) for name, counts in steps.items()})
-    save(lines, scores, folder, split)
-    return lines, None
+def _spelled(value: Any) -> str:
+    """As in YAML, but with few signs: ``{"name": "unet", "skip": "se"}`` -> ``unet,skip=se``, ``[64, 32]`` -> ``64x32``."""
+    if isinstance(value, Mapping):
+        return ",".join(_spelled(part) if key in ("name", "kind") else f"{key}={_spelled(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return "x".join(map(_spelled, value))
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
-def train_once(run: RunConfig, place: Path, watcher: Watcher) -> Outcome | None:
-    """Train, go on with an interrupted run, or do nothing where it is finished.
+def plan_variants(combinations: Iterable[Mapping[str, Any]], settings: Callable[[Mapping[str, Any], int], RunConfig]) -> list[Variant]:
+    """A variant for each combination of changes; `settings` makes a run of the changes and a seed.
 
     Raises
     ------
     SettingsError
-        The folder holds a finished run with other settings.
+        Two of them would have one name, and so one folder; also where the folder's disk knows no capitals.
     """
-    facts = json.loads((place / "run.json").read_text(encoding="utf-8")) if (place / "run.json").exists() else {}
-    if facts.get("outcome", {}).get("reason") in ("finished", "stopped early"):
-        if RunConfig.model_validate(facts["settings"]) != run:
-            raise SettingsError(f"{place}: holds a finished run with other settings; choose another folder with -o, or remove it")
+    named: dict[str, Variant] = {}
+    for changes in combinations:
+        one = Variant(variant_name(changes), changes, partial(settings, changes))
+        other = named.setdefault(one.name.casefold(), one)
+        if other is not one:
+            raise SettingsError(f"--vary: {dict(other.changes)} and {dict(changes)} would share the folder {one.name}; compare them in two calls, with two -o")
+    return list(named.values())
+
+
+def compare(
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    folder: Path,
+    *,
+    split: str | None = None,
+    watching: Watching = lambda: nullcontext(Silence()),
+) -> Comparison:
+    """Train every variant with every seed, score each on the same cases, and set them against the first.
+
+    What is finished in the folder is not trained again, what was interrupted goes on. A variant whose training fails is left, the others go on.
+
+    Parameters
+    ----------
+    split : rows of the manifest to score; None scores each run's validation cases, which also chose its best weights
+    watching : opened for what is looked at beforehand, and for each run
+
+    Raises
+    ------
+    SettingsError, PairingError, ReadError, WeightsError
+        Before anything is trained: settings, data or weights of a run are not right, cases to score are trained on, or the folder holds other runs.
+    """
+    jobs = [Job(one.name, seed, one.settings(seed), folder / one.name / f"seed{seed}") for seed in seeds for one in variants]  # an early look is fair to all
+    check(jobs, split, watching)
+    scores: list[Score] = []
+    outcomes: dict[str, list[Outcome]] = defaultdict(list)
+    failures: dict[str, str] = {}
+    for number, job in enumerate(jobs, start=1):
+        with watching() as watcher:
+            watcher.note(f"{number} of {len(jobs)}: {job.variant}, seed {job.seed}{', finished before' if job.is_finished else ''}")
+            outcome = attempt(job, failures, watcher)
+        if outcome is None:
+            continue
+        if outcome.signal is not None:
+            return Comparison(variants, seeds, split, interrupted=outcome)
+        outcomes[job.variant].append(outcome)
+        scores += score_run(job, split)
+    costs = {one.name: cost_of(one.settings(seeds[0]), outcomes[one.name]) for one in variants if one.name not in failures}
+    comparison = Comparison(variants, seeds, split, tabulate(scores, costs, variants[0].name), failures)
+    save(comparison, scores, folder)
+    return comparison
+
+
+def attempt(job: Job, failures: dict[str, str], watcher: Watcher) -> Outcome | None:
+    """Train; None where that fails, or failed with an earlier seed of the variant. Why is put among the failures."""
+    if job.variant in failures:
+        watcher.note(f"left out: {job.variant} failed with {failures[job.variant]}")
         return None
-    return train(run, place, resume=(place / "state.pt").exists(), watcher=watcher)
+    try:
+        return train_once(job, watcher)
+    except TrainingError as error:
+        failures[job.variant] = f"seed {job.seed}: {error}"
+        watcher.note(f"failed: {error}")
+        return None
 
 
-def score_run(name: str, seed: int, place: Path, run: RunConfig, split: str | None) -> list[Score]:
+def check(jobs: Sequence[Job], split: str | None, watching: Watching) -> None:
+    """Raise before the first hour of training what else would be raised in a later one: see `compare`."""
+    for job in jobs:
+        training, _ = look_ahead(job.run)
+        if split is not None:
+            scored = cases_of_split(job.run.data, split)
+            require_apart(training, scored, f"--split {split}")
+            require_files(scored)
+        require_same(job, training)
+    firsts = [job for job in jobs if job.seed == jobs[0].seed]
+    for job in firsts:
+        choose_precision(job.run.train.precision, choose_device(job.run.train.device))
+        require_step(job.run)
+    with watching() as watcher:
+        for job in firsts:
+            if not all(one.is_begun for one in jobs if one.variant == job.variant):
+                require_weights(job.run, watcher.downloading)
+
+
+def require_same(job: Job, training: Sequence[Case]) -> None:
+    """SettingsError where the folder holds a run with other settings, or of other pictures; what decides so is more where it is finished."""
+    if not job.is_begun or not job.facts:
+        return
+    advice = "choose another folder with -o, or remove it"
+    try:
+        before = validate_run(job.facts["settings"], "its run.json")
+    except SettingsError as error:
+        raise SettingsError(f"{job.place}: holds a run of another segkit ({error}); {advice}") from error
+    if job.is_finished:
+        old, new = recipe(before, Path(job.facts.get("directory", ""))), recipe(job.run, Path.cwd())
+    else:
+        old, new = identity(before), identity(job.run)
+    changed = [key for key in new if new[key] != old.get(key)]
+    if changed:
+        raise SettingsError(f"{job.place}: holds a run with other settings for {', '.join(changed)}; {advice}")
+    if job.facts["data"]["training"] != [case.name for case in training]:
+        raise SettingsError(f"{job.place}: holds a run that was trained on other pictures; {advice}")
+
+
+def train_once(job: Job, watcher: Watcher) -> Outcome:
+    """Train, go on with an interrupted run, or say how it ended where it is finished."""
+    if job.is_finished:
+        ended = job.facts["outcome"]
+        return Outcome(ended["reason"], math.nan if ended["best"] is None else ended["best"], ended["steps"], ended["minutes"])
+    return train(job.run, job.place, resume=(job.place / "state.pt").exists(), watcher=watcher)
+
+
+def score_run(job: Job, split: str | None) -> list[Score]:
     """Dice of every case and class, predicted as `segkit predict` would."""
-    model = load(place, device=run.train.device, precision=run.train.precision)
+    model = load(job.place, device=job.run.train.device, precision=job.run.train.precision)
 
     def pairs() -> Iterable[tuple[str, Any, Any]]:
-        for case in cases_to_score(run, split):
-            image, truth = load_pair(case, run.data, model.labels)
-            yield case.name, segment(image, model).mask, truth
+        for case in cases_to_score(job.run, split):
+            image, truth = load_pair(case, job.run.data, model.labels)
+            yield str(case.image), segment(image, model).mask, truth
 
     evaluation = evaluate_pairs(pairs(), metrics=("dice",))
-    return [Score(name, seed, case.case, kind, score.scores["dice"]) for case in evaluation.cases for kind, score in case.classes.items()]
+    return [Score(job.variant, job.seed, case.case, kind, score.scores["dice"]) for case in evaluation.cases for kind, score in case.classes.items()]
 
 
 def cases_to_score(run: RunConfig, split: str | None) -> list[Case]:
     return find_cases(run.data, run.train.seed)[1] if split is None else cases_of_split(run.data, split)
 
 
-def tabulate(scores: Sequence[Score], parameters: Mapping[str, int], steps: Mapping[str, int]) -> list[Line]:
-    """A line for each variant, in the order of `parameters`; the first is what the others are set against."""
-    first = next(iter(parameters))
-    tests = {name: paired_test(case_means(scores, first), case_means(scores, name)) for name in parameters if name != first}
+def cost_of(run: RunConfig, outcomes: Sequence[Outcome]) -> Cost:
+    with outline():
+        parameters = count_parameters(build_model(run.model))
+    steps, minutes = (statistics.fmean(values) for values in zip(*((one.steps, one.minutes) for one in outcomes), strict=True))
+    return Cost(parameters, round(steps), minutes)
+
+
+def tabulate(scores: Sequence[Score], costs: Mapping[str, Cost], first: str) -> list[Line]:
+    """A line for each variant, in the order of `costs`; `first` is what the others are set against."""
+    tests = {name: paired_test(case_means(scores, first), case_means(scores, name)) for name in costs if name != first and first in costs}
     corrected = holm({name: p_value for name, (_, p_value) in tests.items()})
     lines = []
-    for name in parameters:
+    for name, cost in costs.items():
         own = [score for score in scores if score.variant == name]
         seeds = sorted({score.seed for score in own})
         per_class = {kind: _mean(score.dice for score in own if score.kind == kind) for kind in dict.fromkeys(score.kind for score in own)}
         per_seed = tuple(class_mean([score for score in own if score.seed == seed]) for seed in seeds)
         difference = tests[name][0] if name in tests else math.nan
-        lines.append(Line(name, parameters[name], steps[name], per_seed, per_class, difference, corrected.get(name, math.nan)))
+        lines.append(Line(name, cost, per_seed, per_class, difference, corrected.get(name, math.nan)))
     return lines
 
 
@@ -231,32 +402,40 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def save(lines: Sequence[Line], scores: Sequence[Score], folder: Path, split: str | None) -> None:
-    kinds = list(lines[0].class_dice)
-    header = ["variant", "mean_dice", "spread", *(f"dice_{kind}" for kind in kinds), "difference", "p_value", "parameters", "steps"]
-    write_csv(folder / "compare.csv", header, [_cells(line) for line in lines])
+def save(comparison: Comparison, scores: Sequence[Score], folder: Path) -> None:
+    """The files of the folder but for the runs."""
+    lines = comparison.lines
+    kinds = list(lines[0].class_dice) if lines else []
+    header = ["variant", "mean_dice", "spread", *(f"dice_{kind}" for kind in kinds), "difference", "p_value", "parameters", "steps", "minutes", "failed"]
+    failed = [[name, *[None] * (len(header) - 2), why] for name, why in comparison.failures.items()]
+    write_csv(folder / "compare.csv", header, [*map(_cells, lines), *failed])
     write_csv(folder / "cases.csv", ["variant", "seed", "case", "class", "dice"], [list(asdict(score).values()) for score in scores])
-    write_json(folder / "compare.json", to_json(lines, split))
-    seeds = {line.variant: line.seed_dice for line in lines}
+    write_json(folder / "compare.json", comparison.to_json())
+    seeds = {line.variant: tuple(value for value in line.seed_dice if math.isfinite(value)) for line in lines}
     cases = {line.variant: tuple(case_means(scores, line.variant).values()) for line in lines}
-    write_png(folder / "compare.png", strips(cases, seeds, title="Dice: cases (small), mean of each seed (large)"))
+    if lines:
+        write_png(folder / "compare.png", strips(cases, seeds, title="Dice: cases (small), mean of each seed (large)"))
 
 
-def to_json(lines: Sequence[Line], split: str | None) -> dict[str, Any]:
+def _cells(line: Line) -> list[str | int | None]:
+    dice = [f"{value:.5f}" for value in (line.mean, line.spread, *line.class_dice.values(), line.difference)]
+    return [line.variant, *dice, f"{line.p_value:.4g}", line.cost.parameters, line.cost.steps, f"{line.cost.minutes:.3f}", None]
+
+
+def _told(line: Line | None) -> dict[str, Any]:
+    """A line as plain data: null where a number is not finite."""
+    if line is None:
+        return {}
+    numbers = {"mean_dice": line.mean, "spread": line.spread, "difference": line.difference, "p_value": line.p_value, **asdict(line.cost)}
     return {
-        "scored_on": split or "validation",
-        "test": "Wilcoxon signed-rank, two-sided, over cases, against the first variant, Holm-corrected",
-        "variants": [_finite({**asdict(line), "mean_dice": line.mean, "spread": line.spread}) for line in lines],
+        **{key: _finite(value) for key, value in numbers.items()},
+        "seed_dice": [_finite(value) for value in line.seed_dice],
+        "class_dice": {kind: _finite(value) for kind, value in line.class_dice.items()},
     }
 
 
-def _cells(line: Line) -> list[str | int]:
-    dice = [f"{value:.5f}" for value in (line.mean, line.spread, *line.class_dice.values(), line.difference)]
-    return [line.variant, *dice, f"{line.p_value:.4g}", line.parameters, line.steps]
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _mean(values: Iterable[float]) -> float:

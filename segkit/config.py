@@ -6,26 +6,35 @@ The rooms' settings stand beside the things that they set. Those of the rooms ab
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from segkit.augment import AugmentSettings
 from segkit.errors import SettingsError, VanishedError
 from segkit.io.origin import ReadSettings
 from segkit.labels import Labels
 from segkit.losses import LossSettings
-from segkit.models import ModelSettings, UNetSettings, spell_out
+from segkit.models import COMBINATIONS, ModelSettings, UNetSettings, spell_out
 from segkit.patches import TileSettings
 from segkit.postprocess import PostprocessSettings
 from segkit.preprocess import PreprocessSettings
 
 IMAGENET = "imagenet"
 """The word for torchvision's published weights, where a path could stand."""
+
+
+def at_home(given: Any) -> Any:
+    """``~/weights`` lies in the user's own folder; all else stays as it is."""
+    return os.path.expanduser(given) if isinstance(given, str | Path) and Path(given).parts[:1] == ("~",) else given
+
+
+UserPath: TypeAlias = Annotated[Path, BeforeValidator(at_home)]
 
 
 class Settings(BaseModel):
@@ -44,9 +53,9 @@ class DataSettings(Settings):
     mask_threshold : for two classes whose masks are not clean: above it a pixel counts as the larger value.
     """
 
-    manifest: Path | None = None
-    images: Path | None = None
-    masks: Path | None = None
+    manifest: UserPath | None = None
+    images: UserPath | None = None
+    masks: UserPath | None = None
     split: str | None = "train"
     validation_split: str | None = None
     validation_share: float = Field(default=0.2, gt=0, lt=1)
@@ -93,8 +102,10 @@ class TrainSettings(Settings):
     workers : processes that load patches; "auto" uses none where all pictures fit in `cache_mb`.
     cache_mb : memory for prepared pictures in each process that loads them; those that do not fit are read again.
     worker_timeout : seconds after which a worker that delivers nothing is given up.
-    start_from : weights to begin with (.safetensors, .pth, .pt), of the same network.
-    pretrained : weights for the encoder alone: "imagenet" (torchvision's, downloaded once), or the path or URL of an encoder, a classifier or a whole network.
+    start_from : weights to begin with (.safetensors, .pth, .pt, or the folder of a run), of the same network; heads for other classes start fresh,
+        and the first convolution is adapted to another number of channels.
+    pretrained : weights for the encoder alone: "imagenet" (torchvision's, downloaded once), or the path or URL of an encoder, a classifier or a whole network,
+        or the folder of a run.
     downloads : folder for them; null for $SEGKIT_HOME, or else segkit in the user's cache folder (~/.cache/segkit).
     tensorboard : also write event files for TensorBoard (the extra [track]).
     """
@@ -121,9 +132,9 @@ class TrainSettings(Settings):
     workers: int | Literal["auto"] = "auto"
     worker_timeout: float = Field(default=300, gt=0)
     cache_mb: int = Field(default=2048, ge=0)
-    start_from: Path | None = None
-    pretrained: str | Path | None = None
-    downloads: Path | None = None
+    start_from: UserPath | None = None
+    pretrained: Annotated[str | Path, BeforeValidator(at_home)] | None = None
+    downloads: UserPath | None = None
     tensorboard: bool = False
 
     @model_validator(mode="after")
@@ -159,6 +170,12 @@ class RunConfig(Settings):
     loss: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
+    _remarks: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What people should know of these settings, told when a run begins: parts that replace those of a combination."""
+        return self._remarks
 
     @property
     def slices(self) -> int:
@@ -178,6 +195,14 @@ class RunConfig(Settings):
         if isinstance(preprocess, Mapping):
             model.setdefault("in_channels", _in_channels(preprocess))
         return {**given, "model": model}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remark(cls, given: Any, check: Callable[[Any], RunConfig]) -> RunConfig:
+        run = check(given)
+        if isinstance(given, Mapping) and isinstance(given.get("model"), Mapping):
+            run._remarks = tuple(replaced_parts(given["model"]))
+        return run
 
     @model_validator(mode="after")
     def _agree(self) -> RunConfig:
@@ -199,6 +224,14 @@ class RunConfig(Settings):
         return self
 
 
+def replaced_parts(options: Mapping[str, Any]) -> list[str]:
+    """What a combination by name goes without: ``{"name": "cpfnet", "skip": "se"}`` -> ``["cpfnet with skip se in place of gpg"]``."""
+    name = options.get("name", "")
+    parts = {part: usual for part, usual in COMBINATIONS.get(name, {}).items() if part != "name" and options.get(part, usual) != usual}
+    told = ", ".join(f"{part} {options[part]} in place of {usual}" for part, usual in parts.items())
+    return [f"{name} with {told}"] if parts else []
+
+
 def _in_channels(preprocess: Mapping[str, Any]) -> int:
     """What the network will see; where the settings are wrong any number does, since they are refused in their own words."""
     try:
@@ -213,7 +246,7 @@ PATH_KEYS = (("data", "manifest"), ("data", "images"), ("data", "masks"), ("trai
 def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> RunConfig:
     """Read a YAML file; `overrides` are ``"a.b=c"`` texts that replace single settings, and so are `values`, ``{"a.b": c}``, last.
 
-    Paths in the file are relative to the file, those in overrides to the current folder.
+    Paths in the file are relative to the file, those in overrides to the current folder; ~ is the user's own.
 
     Raises
     ------
@@ -233,7 +266,7 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
     if not isinstance(tree, dict):
         raise SettingsError(f"{path}: holds a {type(tree).__name__}; expected settings like 'train: {{minutes: 10}}'")
     for room, key in PATH_KEYS:
-        if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str) and not _is_no_path(key, tree[room][key]):
+        if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str) and not _stands_alone(key, tree[room][key]):
             tree[room][key] = str(path.parent / tree[room][key])
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -245,8 +278,14 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
     return validate_run(tree, str(path))
 
 
-def _is_no_path(key: str, value: str) -> bool:
-    return key == "pretrained" and (value == IMAGENET or is_url(value))
+def _stands_alone(key: str, value: str) -> bool:
+    """Whether it is relative to no folder."""
+    return at_home(value) != value or (key == "pretrained" and not is_path(value))
+
+
+def is_path(pretrained: str | Path) -> bool:
+    """Whether `train.pretrained` names a file here: it is neither a word for published weights nor a URL."""
+    return pretrained != IMAGENET and not is_url(str(pretrained))
 
 
 def is_url(text: str) -> bool:

@@ -67,10 +67,13 @@ def find_cases(data: DataSettings, seed: int) -> tuple[list[Case], list[Case]]:
     """
     rows = _rows(data)
     _keep_groups_apart(rows, data)
-    training = _cases(rows, data.split)
-    if data.validation_split is not None:
-        return training, _cases(rows, data.validation_split)
-    return split_by_group(training, data.validation_share, seed)
+    any_split = any(row.split for row in rows)  # without a split column all rows count
+    training = _cases(choose_split(rows, data.split, "data") if any_split else rows)
+    if data.validation_split is None:
+        return split_by_group(training, data.validation_share, seed)
+    validation = cases_of_split(data, data.validation_split)
+    require_apart(training, validation, f"data.validation_split {data.validation_split}")
+    return training, validation
 
 
 def _keep_groups_apart(rows: Sequence[Row], data: DataSettings) -> None:
@@ -91,11 +94,25 @@ def cases_of_split(data: DataSettings, split: str) -> list[Case]:
     Raises
     ------
     SettingsError
-        There is no manifest, or no such split.
+        There is no manifest, or no row of it has that split.
+    PairingError
+        A picture without a mask.
     """
     if data.manifest is None:
         raise SettingsError(f"data: {split!r} needs a manifest with a column split; folders have no splits")
-    return _cases(_rows(data), split)
+    return _cases(choose_split(_rows(data), split, data.manifest))
+
+
+def require_apart(training: Sequence[Case], scored: Sequence[Case], name: str) -> None:
+    """PairingError that begins with `name` where cases that are scored, or others of their groups, are trained on: the network knows them."""
+    known = {case.group for case in training}
+    shared = [case for case in scored if case.group in known]
+    if shared:
+        first = shared[0].name if shared[0].group == str(shared[0].image) else f"{shared[0].name} of {shared[0].group}"
+        raise PairingError(
+            f"{name}: {len(shared)} of the {len(scored)} cases are trained on, or others of their groups are, first {first}; "
+            "score other rows, or train on fewer (data.split), so that no patient is on both sides"
+        )
 
 
 def require_files(cases: Sequence[Case]) -> None:
@@ -135,9 +152,7 @@ def _rows(data: DataSettings) -> list[Row]:
     raise SettingsError("data: nothing to train on; give --data MANIFEST (data.manifest), or the folders data.images and data.masks")
 
 
-def _cases(rows: Sequence[Row], split: str | None) -> list[Case]:
-    if any(row.split for row in rows):  # without a split column all rows count
-        rows = choose_split(rows, split, "data")
+def _cases(rows: Sequence[Row]) -> list[Case]:
     without = [row.image.name for row in rows if row.mask is None]
     if without:
         raise PairingError(f"data: {len(without)} pictures have no mask: {', '.join(without[:5])}{', …' if len(without) > 5 else ''}; leave their rows out")

@@ -1,4 +1,4 @@
-"""Published weights for an encoder: found, downloaded once, fitted, and told of.
+"""Weights to begin with, published ones for an encoder or those of another network: found, downloaded once, fitted, and told of.
 
 >>> from segkit.models import build_encoder
 >>> from segkit.pretrained import load_pretrained
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit import __version__
-from segkit.checkpoint import read_weights
+from segkit.checkpoint import fit_weights, read_weights
 from segkit.config import IMAGENET, is_url
 from segkit.errors import SettingsError, WeightsError
 from segkit.io import atomic_path
@@ -58,6 +58,9 @@ HEADS = ("fc.", "classifier.")
 WHOLE = "encoder."
 """What the names of an encoder's weights begin with in a whole network of segkit."""
 
+CLASS_HEADS = ("head.", "side_heads.")
+"""What the names of the tensors begin with that stand for classes, in a whole network of segkit."""
+
 TIMEOUT = 30.0
 """Seconds without a byte after which a download is given up."""
 
@@ -68,6 +71,7 @@ SHOWN = 4
 """Names of tensors in one line of a report; the report's fields have them all."""
 
 MISSHAPEN = "of another shape in the file"
+NOT_THERE = "not in the file"
 
 Told = Callable[[str, int, int], None]
 """(name, bytes that are there, bytes in all or 0 where the server does not say): called while a file is downloaded."""
@@ -85,6 +89,7 @@ class Report:
     loaded : names that were taken as they are
     adapted, fresh, left_out : name -> how, or why
     unwrapped : what was done to reach the weights in their file
+    owner : what the weights are for, "encoder" or "network"
     """
 
     source: str
@@ -93,15 +98,16 @@ class Report:
     fresh: Mapping[str, str]
     left_out: Mapping[str, str]
     unwrapped: tuple[str, ...] = ()
+    owner: str = "encoder"
 
     @property
     def total(self) -> int:
-        """Tensors of the encoder."""
+        """Tensors of the encoder, or of the network."""
         return len(self.loaded) + len(self.adapted) + len(self.fresh)
 
     def lines(self) -> list[str]:
         """A line of numbers, then one for each thing that was done and its reason."""
-        lines = [f"{self.source}: {len(self.loaded)} of the encoder's {self.total} tensors loaded", *self.unwrapped]
+        lines = [f"{self.source}: {len(self.loaded)} of the {self.owner}'s {self.total} tensors loaded", *self.unwrapped]
         for what, found in (("adapted", self.adapted), ("started fresh", self.fresh), ("left out", self.left_out)):
             for reason in dict.fromkeys(found.values()):
                 names = [name for name in found if found[name] == reason]
@@ -117,8 +123,8 @@ def load_pretrained(encoder: nn.Module, weights: str | Path, *, name: str | None
 
     Parameters
     ----------
-    weights : "imagenet", or a file or URL with the weights of an encoder, a classifier or a whole network
-    name : which encoder it is; only "imagenet" asks
+    weights : "imagenet", or a file or URL with the weights of an encoder, a classifier or a whole network, or the folder of a run
+    name : which encoder it is; "imagenet" asks, and weights that don't fit are told of in its words
     folder : for downloads; None for `default_folder`
     told : hears of a download
 
@@ -133,7 +139,19 @@ def load_pretrained(encoder: nn.Module, weights: str | Path, *, name: str | None
         weights = official_url(name)
     path = fetch(str(weights), folder or default_folder(), told) if is_url(str(weights)) else Path(weights)
     content, unwrapped = read_weights(path)
-    return replace(fit_encoder(encoder, content, str(path)), unwrapped=tuple(unwrapped))
+    return replace(fit_encoder(encoder, content, str(path), name=name), unwrapped=tuple(unwrapped))
+
+
+def load_network(network: nn.Module, path: Path) -> Report:
+    """Begin with the weights of another network of segkit, as `fit_network` does.
+
+    Raises
+    ------
+    VanishedError, WeightsError
+        No such file; it can't be read without executing it, or is of another network.
+    """
+    content, unwrapped = read_weights(path)
+    return replace(fit_network(network, content, str(path)), unwrapped=tuple(unwrapped))
 
 
 def default_folder() -> Path:
@@ -227,10 +245,31 @@ def _require_right_file(file: Path, url: str, path: Path) -> None:
         raise WeightsError(f"{path}: its sha256 begins with {found}, that of {url} with {digits[1]}; it was removed, run again to download it")
 
 
-def fit_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], source: str = "the weights") -> Report:
+def fit_network(network: nn.Module, weights: Mapping[str, Tensor], source: str = "the weights") -> Report:
+    """Load all of a network; where the classes are others the heads start fresh, and the first convolution is adapted to another number of channels.
+
+    Raises
+    ------
+    WeightsError
+        Another part is missing, left over, or of another shape; then nothing was changed.
+    """
+    own = network.state_dict()
+    unfit = {key for key in own if key.startswith(CLASS_HEADS) and (key not in weights or weights[key].shape != own[key].shape)}
+    surplus = {key for key in weights if key.startswith(CLASS_HEADS) and key not in own}
+    fitted = {key: value for key, value in weights.items() if key not in unfit | surplus}
+    adapted = _adapt_stem(own, weights)
+    fit_weights(network, {**fitted, **{key: own[key] for key in unfit}, **adapted}, source)
+    told = {key: _from_channels(weights[key], own[key]) for key in adapted}
+    fresh = {key: MISSHAPEN if key in weights else NOT_THERE for key in own if key in unfit}
+    left_out = {key: MISSHAPEN if key in own else "a head that the network lacks" for key in weights if key in unfit | surplus}
+    return Report(source, tuple(key for key in own if key not in unfit and key not in adapted), told, fresh, left_out, owner="network")
+
+
+def fit_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], source: str = "the weights", *, name: str | None = None) -> Report:
     """Load what fits, by name and shape; the first convolution is adapted to another number of channels.
 
     The weights may be those of an encoder, of a classifier, or of a whole network of segkit. The encoder's other tensors stay as they are.
+    `name` is the encoder's, for a message.
 
     Raises
     ------
@@ -240,18 +279,27 @@ def fit_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], source: str =
     own, prefix = encoder.state_dict(), _prefix(weights)
     given = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     fitted = {key: given[key] for key, value in own.items() if key in given and given[key].shape == value.shape}
-    loaded, adapted = tuple(fitted), {}
-    stem = next((key for key, value in own.items() if value.ndim == 4), "")
-    if stem in given and stem not in fitted and _differs_in_channels(given[stem], own[stem]):
-        fitted[stem] = adapt_channels(given[stem], own[stem].shape[1])
-        adapted[stem] = f"from {given[stem].shape[1]} channels to {own[stem].shape[1]}"
+    loaded, adapted = tuple(fitted), _adapt_stem(own, given)
+    fitted |= adapted
     if 2 * len(fitted) < len(own):
-        raise WeightsError(f"{source}: holds weights of another network, {len(fitted)} of the encoder's {len(own)} tensors fit; {_whose(given)}")
+        raise WeightsError(f"{source}: holds weights of another network, {len(fitted)} of the encoder's {len(own)} tensors fit; {_whose(given, own, name)}")
     encoder.load_state_dict(fitted, strict=False)
-    fresh = {key: MISSHAPEN if key in given else "not in the file" for key in own if key not in fitted}
+    fresh = {key: MISSHAPEN if key in given else NOT_THERE for key in own if key not in fitted}
     left_out = {prefix + key: _why_left_out(key, own) for key in given if key not in fitted}
     left_out |= {key: "not of an encoder" for key in weights if not key.startswith(prefix)}
-    return Report(source, loaded, adapted, fresh, left_out)
+    return Report(source, loaded, {key: _from_channels(given[key], own[key]) for key in adapted}, fresh, left_out)
+
+
+def _adapt_stem(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The first convolution by its name, where it differs from the network's own in the channels of the picture alone; else nothing."""
+    stem = next((key for key, value in own.items() if value.ndim == 4), "")
+    if stem not in given or given[stem].shape == own[stem].shape or not _differs_in_channels(given[stem], own[stem]):
+        return {}
+    return {stem: adapt_channels(given[stem], own[stem].shape[1])}
+
+
+def _from_channels(found: Tensor, wanted: Tensor) -> str:
+    return f"from {found.shape[1]} channels to {wanted.shape[1]}"
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
@@ -298,9 +346,17 @@ def _why_left_out(key: str, own: Mapping[str, Tensor]) -> str:
     return "a classifier's head" if key.startswith(HEADS) else "no such part in the encoder"
 
 
-def _whose(weights: Mapping[str, Tensor]) -> str:
-    known = recognise(weights)
-    return f"they are of {known}: set model.encoder to it, or give other weights" if known else f"it holds {_shorten(list(weights))}"
+def _whose(given: Mapping[str, Tensor], own: Mapping[str, Tensor], name: str | None) -> str:
+    """Which encoder these weights are of; where it is the same in another form, one tensor that shows so."""
+    known = recognise(given)
+    if known is not None and known != name:
+        return f"they are of {known}: set model.encoder to it, or give other weights"
+    alike = [key for key in own if key in given]
+    differing = next((key for key in alike if given[key].shape != own[key].shape), None)
+    if differing is not None and (known is not None or 2 * len(alike) >= len(own)):
+        shapes = f"{differing} has {tuple(given[differing].shape)}, wants {tuple(own[differing].shape)}"
+        return f"they are of the same encoder with other options (model.feature_scale, …): {shapes}; set them alike, or give other weights"
+    return f"it holds {_shorten(list(given))}"
 
 
 def _shorten(names: list[str]) -> str:

@@ -172,6 +172,13 @@ def test_weights_that_are_not_there_are_told_so(tmp_path: Path) -> None:
         read_weights(tmp_path / "w.pth")
 
 
+def test_the_folder_of_a_run_stands_for_its_weights(model: Path, tmp_path: Path) -> None:
+    assert read_weights(model.parent)[0].keys() == load_model(model).weights.keys()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VanishedError, match=r"empty: is a folder without model\.safetensors"):
+        read_weights(tmp_path / "empty")
+
+
 def test_weights_of_another_network_get_an_exact_difference() -> None:
     network = build_model("unet", feature_scale=32, num_classes=2)
     weights = build_model("unet", feature_scale=32, num_classes=3).state_dict()

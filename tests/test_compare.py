@@ -5,22 +5,71 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from PIL import Image as Pillow
-from toys import toy_settings
+from toys import toy_settings, write_discs
 
 from segkit.cli import main
-from segkit.compare import Score, case_means, class_mean, holm, paired_test, parse_vary, tabulate, variant_name
+from segkit.cli.compare import table
+from segkit.compare import (
+    Comparison,
+    Cost,
+    Line,
+    Score,
+    Variant,
+    case_means,
+    class_mean,
+    compare,
+    holm,
+    paired_test,
+    parse_vary,
+    plan_variants,
+    tabulate,
+    variant_name,
+)
+from segkit.config import RunConfig
 from segkit.errors import SettingsError
+from segkit.train import Outcome, Report, Silence
+
+
+def configure(folder: Path, manifest: Path, change: Callable[[dict[str, Any]], None] = lambda tree: None, **train: Any) -> Path:
+    """A YAML file of a run as short as can be."""
+    tree = toy_settings(manifest, **{"steps": 1, "validations": 1, **train})
+    change(tree)
+    (folder / "toy.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return folder / "toy.yaml"
+
+
+def command(config: Path, *more: str) -> list[str]:
+    return ["compare", str(config), "-o", str(config.parent / "out"), "--seeds", "1", "-q", *more]
 
 
 def test_settings_are_combined_and_named() -> None:
     varied = parse_vary(["model.skip=none,se", "train.patch=[32, 32]"])
     assert varied == [{"model.skip": "none", "train.patch": [32, 32]}, {"model.skip": "se", "train.patch": [32, 32]}]
-    assert variant_name(varied[1]) == "skip=se,patch=-32,-32-"
+    assert variant_name(varied[1]) == "skip=se,patch=32x32"
+
+
+def test_whole_networks_are_varied_and_their_names_can_be_read() -> None:
+    varied = parse_vary(["model={name: cpfnet},{name: unet, encoder: resnet34, deep_supervision: true}", "train.minutes=null"])
+    assert [variant_name(changes) for changes in varied] == ["model=cpfnet,minutes=null", "model=unet,encoder=resnet34,deep_supervision=true,minutes=null"]
+
+
+@pytest.mark.parametrize("values", ["1,'1'", "a/b,a-b", "se,SE"])
+def test_values_that_would_share_a_folder_are_refused(values: str) -> None:
+    with pytest.raises(SettingsError, match=r"--vary: .* and .* would share the folder description=.*; compare them in two calls"):
+        plan_variants(parse_vary([f"description={values}"]), lambda changes, seed: RunConfig())
 
 
 @pytest.mark.parametrize(
@@ -30,6 +79,7 @@ def test_settings_are_combined_and_named() -> None:
         (["model.skip="], "expected A.B=VALUE,VALUE"),
         (["model.skip=se,se"], "given twice"),
         (["model.skip=se", "model.skip=none"], "given twice"),
+        (["train.seed=1,2"], "--seeds N says how many"),
     ],
 )
 def test_what_can_not_be_varied_is_refused(texts: list[str], words: str) -> None:
@@ -62,47 +112,303 @@ def test_holm_multiplies_by_the_tests_that_are_left_and_never_falls() -> None:
 def test_the_table_sets_every_variant_against_the_first() -> None:
     reached = {"plain": 0.5, "gated": 0.6}
     scores = [Score(name, seed, str(case), "disc", reached[name] + 0.1 * seed) for name in reached for seed in (0, 1) for case in range(7)]
-    plain, gated = tabulate(scores, {"plain": 10, "gated": 12}, {"plain": 5, "gated": 4})
+    costs = {"plain": Cost(10, 5, 1.0), "gated": Cost(12, 4, 1.5)}
+    plain, gated = tabulate(scores, costs, "plain")
     assert plain.seed_dice == pytest.approx((0.5, 0.6))
     assert math.isnan(plain.difference)
     assert (gated.mean, gated.difference, gated.spread) == pytest.approx((0.65, 0.1, 0.1 / math.sqrt(2)))
     assert gated.p_value == pytest.approx(2 / 2**7)
-    assert (gated.parameters, gated.steps) == (12, 4)
+    assert (plain.cost, gated.cost) == tuple(costs.values())
+    (alone,) = tabulate(scores, {"gated": costs["gated"]}, "plain")     # what it would be set against failed
+    assert math.isnan(alone.difference)
+    assert alone.seed_dice == gated.seed_dice
 
 
-def test_compare_trains_scores_and_draws_and_a_second_call_trains_nothing_anew(discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tmp_path / "toy.yaml"
-    config.write_text(yaml.safe_dump(toy_settings(discs, steps=2, validations=1)), encoding="utf-8")
-    line = ["compare", str(config), "-o", str(tmp_path / "out"), "--vary", "model.skip=none,se", "--seeds", "2", "--split", "test", "--json", "-q"]
+def test_a_class_that_was_in_no_scored_case_is_null_in_the_json_and_a_dash_in_the_table() -> None:
+    line = Line("a", Cost(10, 5, 1.25), (0.5, math.nan), {"there": 0.5, "absent": math.nan}, math.nan, math.nan)
+    comparison = Comparison([Variant("a", {"model.skip": "se"}, lambda seed: RunConfig())], range(2), "test", [line])
+    told = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
+    assert told["variants"] == [
+        {
+            "variant": "a",
+            "settings": {"model.skip": "se"},
+            "mean_dice": None,
+            "spread": None,
+            "difference": None,
+            "p_value": None,
+            "parameters": 10,
+            "steps": 5,
+            "minutes": 1.25,
+            "seed_dice": [0.5, None],
+            "class_dice": {"there": 0.5, "absent": None},
+            "failed": None,
+        }
+    ]
+    assert (told["seeds"], told["scored_on"]) == ([0, 1], "test")
+    assert table(comparison).splitlines()[1].split() == ["a", "–", "–", "–", "–", "10", "5", "1.2"]
+
+
+def test_compare_trains_scores_and_draws_and_a_second_call_trains_nothing_anew(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(tmp_path, discs, steps=2)
+    line = [*command(config), "--vary", "model.skip=none,se", "--seeds", "2", "--split", "test", "--json"]
     assert main(line) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [variant["variant"] for variant in told["variants"]] == ["skip=none", "skip=se"]
-    assert told["scored_on"] == "test"
-    assert told["variants"][1]["parameters"] > told["variants"][0]["parameters"]
+    plain, gated = told["variants"]
+    assert (plain["variant"], gated["settings"]) == ("skip=none", {"model.skip": "se"})
+    assert (told["scored_on"], told["seeds"], plain["steps"]) == ("test", [0, 1], 2)
+    assert gated["parameters"] > plain["parameters"]
+    assert plain["minutes"] > 0
+    assert json.loads((tmp_path / "out" / "compare.json").read_text()) == told
     with (tmp_path / "out" / "cases.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 2 * 2                                       # variants, seeds, test pictures
     assert Pillow.open(tmp_path / "out" / "compare.png").size == (640, 420)
     model = tmp_path / "out" / "skip=se" / "seed1" / "model.safetensors"
     written = model.stat().st_mtime_ns
-    assert main(line) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")                           # the same pictures by another path, loaded in another way
+    assert main([*line, "--data", os.path.relpath(discs), "--set", "train.workers=0", "--set", "train.cache_mb=1"]) == 0
     assert model.stat().st_mtime_ns == written
     assert json.loads(capsys.readouterr().out) == told
     assert main([*line, "--set", "train.steps=3"]) == 2
-    assert "holds a finished run with other settings" in capsys.readouterr().err
+    assert "holds a run with other settings for train.steps; choose another folder" in capsys.readouterr().err
 
 
-def test_a_wrong_value_is_told_before_any_training(discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tmp_path / "toy.yaml"
-    config.write_text(yaml.safe_dump(toy_settings(discs)), encoding="utf-8")
-    assert main(["compare", str(config), "-o", str(tmp_path / "out"), "--vary", "model.skip=none,cbma"]) == 2
-    assert "did you mean cbam" in capsys.readouterr().err
+@pytest.fixture
+def finished(disc_run: Path, discs: Path, tmp_path: Path) -> tuple[list[str], Path]:
+    """A comparison of one variant whose run is there already: the command, and the folder of the run."""
+    config = configure(tmp_path, discs, steps=40, validations=2, batch_size=4, learning_rate=1e-2)
+    place = tmp_path / "out" / "skip=none" / "seed0"
+    shutil.copytree(disc_run, place)
+    return command(config, "--vary", "model.skip=none"), place
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+
+
+def test_a_finished_run_is_scored_and_not_trained(finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    line, place = finished
+    rewrite(place / "run.json", lambda facts: facts["outcome"].update(best=None))       # as where no validation mask held anything
+    before = (place / "run.json").read_text()
+    assert main(line) == 0
+    assert "skip=none" in capsys.readouterr().out
+    assert (place / "run.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda facts: facts["settings"]["train"].update(colour=3), "of another segkit (its run.json: run.train.colour is not a setting of TrainSettings"),
+        (lambda facts: facts["data"].update(training=["other.png"]), "that was trained on other pictures; choose another folder"),
+        (lambda facts: facts["settings"]["train"].update(minutes=3, patience=2), "with other settings for train.minutes, train.patience; choose"),
+        (lambda facts: facts["settings"]["predict"].update(tta=True), "with other settings for predict.tta; choose"),
+    ],
+)
+def test_a_finished_run_of_something_else_is_refused_in_words(
+    finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    line, place = finished
+    rewrite(place / "run.json", change)
+    assert main(line) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"{place}: holds a run {words}" in told
+
+
+def test_weights_that_a_finished_run_began_with_are_found_from_anywhere(finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    line, place = finished
+    begun = [*line, "--set", f"train.start_from={place / 'a' / 'w.pth'}"]                  # gone since, and not needed any more
+    rewrite(place / "run.json", lambda facts: facts["settings"]["train"].update(start_from="w.pth"))
+    rewrite(place / "run.json", lambda facts: facts.update(directory=str(place / "a")))
+    assert main(begun) == 0
+    rewrite(place / "run.json", lambda facts: facts.update(directory=str(place / "b")))
+    assert main(begun) == 2
+    assert "holds a run with other settings for train.start_from; choose" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_with_other_patience_but_not_with_another_network(
+    finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, place = finished
+    rewrite(place / "run.json", lambda facts: facts.pop("outcome"))
+    assert main([*line, "--set", "model.feature_scale=8"]) == 2
+    assert "holds a run with other settings for model.feature_scale; choose" in capsys.readouterr().err
+    assert main([*line, "--set", "train.patience=9"]) == 0             # its last step was made: nothing is left to do
+
+
+@pytest.mark.parametrize("content", ["{", "[1]"])
+def test_a_damaged_record_is_told_with_its_name(finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str], content: str) -> None:
+    line, place = finished
+    (place / "run.json").write_text(content)
+    assert main(line) == 2
+    assert f"{place / 'run.json'}: is damaged (" in capsys.readouterr().err
+
+
+# What is told before the first hour of training.
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["--vary", "model.skip=none,cbma"], 2, "did you mean cbam"),
+        (["--vary", "train.pretrained=null,nowhere.pth"], 1, "nowhere.pth: no such weights file"),
+        (["--vary", "train.pretrained=null,imagenet"], 2, "torchvision has no weights for plain"),
+        (["--vary", "model={feature_scale: 16},{encoder: resnet18}", "--set", "train.batch_size=1"], 2, "no training step can be made of 1 patch of 32x32"),
+        (["--vary", "model.bottleneck=none,slice_gru"], 2, "looks along the slices of volumes, the training data are single pictures"),
+        (["--vary", "train.device=cpu,abacus"], 2, "device 'abacus' is not a device"),
+        (["--vary", "model.skip=none", "--split", "tset"], 2, "no row has split 'tset'; there are: test, train"),
+        (["--vary", "model.skip=none", "--split", "train"], 1, "--split train: 4 of the 6 cases are trained on, or others of their groups"),
+        (["--vary", "data.split=train,null", "--split", "test"], 1, "2 of the 2 cases are trained on, or others of their groups are, first 06.png of"),
+    ],
+)
+def test_what_is_wrong_with_the_last_variant_is_told_before_any_is_trained(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(command(configure(tmp_path, discs), *more)) == code
+    (told,) = capsys.readouterr().err.splitlines()
+    assert words in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_manifest_without_splits_has_none_to_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = write_discs(tmp_path)
+    manifest.write_text("\n".join(f"{image},{mask}" for image, mask, *_ in (line.split(",") for line in manifest.read_text().splitlines())))
+    assert main(command(configure(tmp_path, manifest), "--vary", "model.skip=none", "--split", "test")) == 2
+    assert f"{manifest}: no row has split 'test'; there are: none" in capsys.readouterr().err
+
+
+def test_a_picture_to_score_that_is_not_there_is_told_before_any_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = write_discs(tmp_path)
+    (tmp_path / "masks" / "07.png").unlink()
+    assert main(command(configure(tmp_path, manifest), "--vary", "model.skip=none", "--split", "test")) == 1
+    assert "1 of 4 files is not there" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_a_split_needs_a_manifest(discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tree = toy_settings(discs, steps=1, validations=1)
-    tree["data"] = {**tree["data"], "manifest": None, "images": str(discs.parent / "images"), "masks": str(discs.parent / "masks")}
-    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    assert main(["compare", str(tmp_path / "toy.yaml"), "-o", str(tmp_path / "out"), "--vary", "model.skip=none", "--seeds", "1", "--split", "test"]) == 2
+    def in_folders(tree: dict[str, Any]) -> None:
+        tree["data"] |= {"manifest": None, "images": str(discs.parent / "images"), "masks": str(discs.parent / "masks")}
+
+    assert main(command(configure(tmp_path, discs, in_folders), "--vary", "model.skip=none", "--split", "test")) == 2
     assert "needs a manifest" in capsys.readouterr().err
+
+
+# What happens on the way.
+
+
+def test_pictures_of_one_name_in_two_folders_are_two_cases(tmp_path: Path) -> None:
+    manifest = write_discs(tmp_path)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "images" / "07.png").rename(tmp_path / "more" / "06.png")
+    manifest.write_text(manifest.read_text().replace("images/07.png", "more/06.png"))
+    assert main(command(configure(tmp_path, manifest), "--vary", "model.skip=none", "--split", "test")) == 0
+    with (tmp_path / "out" / "cases.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["case"] for row in csv.DictReader(file)] == [str(tmp_path / "images" / "06.png"), str(tmp_path / "more" / "06.png")]
+
+
+@pytest.fixture
+def diverging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss whose Dice weighs 3 or more is no number."""
+    from segkit.train import run
+
+    class Diverged(torch.nn.Module):
+        def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+            return logits.sum() * math.nan
+
+    usual = run.build_loss
+    monkeypatch.setattr(run, "build_loss", lambda settings: Diverged() if settings.dice >= 3 else usual(settings))
+
+
+def test_a_variant_that_fails_is_told_in_the_table_and_the_others_go_on(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], diverging: None
+) -> None:
+    config = configure(tmp_path, discs)
+    line = ["compare", str(config), "-o", str(tmp_path / "out"), "--seeds", "2", "--vary", "loss.dice=3,1", "--split", "test"]
+    assert main(line) == 3
+    told = capsys.readouterr()
+    notes = [note for note in told.err.splitlines() if note.startswith(("1 of", "2 of", "3 of", "4 of", "failed", "left out"))]
+    assert notes[0] == "1 of 4: dice=3, seed 0"
+    assert notes[1].startswith("failed: the loss became nan at step 0")
+    assert notes[2:4] == ["2 of 4: dice=1, seed 0", "3 of 4: dice=3, seed 1"]
+    assert notes[4].startswith("left out: dice=3 failed with seed 0: the loss became nan")
+    assert notes[5] == "4 of 4: dice=1, seed 1"
+    first, second = told.out.splitlines()[1:]
+    assert first.startswith("dice=3   failed with seed 0: the loss became nan at step 0")
+    assert second.split()[0] == "dice=1"
+    failed, gone = json.loads((tmp_path / "out" / "compare.json").read_text())["variants"]
+    assert failed["failed"].startswith("seed 0: the loss became nan")
+    assert "mean_dice" not in failed
+    assert (gone["failed"], gone["difference"], len(gone["seed_dice"])) == (None, None, 2)
+    rows = {row["variant"]: row for row in csv.DictReader((tmp_path / "out" / "compare.csv").open(encoding="utf-8"))}
+    assert rows["dice=3"]["failed"].startswith("seed 0: the loss became nan")
+    assert (rows["dice=3"]["mean_dice"], rows["dice=1"]["failed"]) == ("", "")
+
+
+def test_where_all_fail_it_is_exit_code_1_and_the_table_says_why(discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], diverging: None) -> None:
+    assert main(command(configure(tmp_path, discs), "--vary", "loss.dice=3,4")) == 1
+    assert [row.split(maxsplit=1)[1][:18] for row in capsys.readouterr().out.splitlines()[1:]] == ["failed with seed 0"] * 2
+    assert not (tmp_path / "out" / "compare.png").exists()
+
+
+class Stopper(Silence):
+    """Sends this process a signal after a step."""
+
+    def stepped(self, report: Report) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_an_interrupted_comparison_goes_on_to_the_same_scores(discs: Path, tmp_path: Path) -> None:
+    def settings(changes: Mapping[str, Any], seed: int) -> RunConfig:
+        tree = toy_settings(discs, steps=2, validations=1, seed=seed)
+        return RunConfig.model_validate({**tree, "model": {"feature_scale": 16, "skip": changes["model.skip"]}})
+
+    variants, watchers = plan_variants(parse_vary(["model.skip=none,se"]), settings), iter([Silence(), Silence(), Stopper()])
+    stopped = compare(variants, [0], tmp_path / "out", split="test", watching=lambda: nullcontext(next(watchers)))
+    assert stopped.interrupted is not None
+    assert (stopped.interrupted.signal, stopped.interrupted.steps, stopped.lines) == (signal.SIGTERM, 1, ())
+    assert (tmp_path / "out" / "skip=se" / "seed0" / "state.pt").exists()
+    assert not (tmp_path / "out" / "compare.csv").exists()
+    resumed = compare(variants, [0], tmp_path / "out", split="test")
+    whole = compare(variants, [0], tmp_path / "whole", split="test")
+    timeless = [[replace(line, cost=replace(line.cost, minutes=0.0)) for line in one.lines] for one in (resumed, whole)]
+    assert [line.seed_dice for line in timeless[0]] == [line.seed_dice for line in timeless[1]]
+    assert [line.cost for line in timeless[0]] == [line.cost for line in timeless[1]]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_comparison_says_how_to_go_on(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    ended = Comparison([], [0], None, interrupted=Outcome("interrupted", math.nan, 3, 0.1, number))
+    monkeypatch.setattr("segkit.compare.compare", lambda *given, **more: ended)
+    line = command(configure(tmp_path, discs), "--vary", "model.skip=none, se")
+    assert main(line) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == f"stopped; what is finished is kept, go on with: segkit compare {' '.join(line[1:-1])} 'model.skip=none, se'\n"
+
+
+def test_each_run_is_drawn_anew(discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segkit.cli import progress
+
+    seen: list[progress.TrainingProgress] = []
+    entered, left = progress.TrainingProgress.__enter__, progress.TrainingProgress.__exit__
+
+    def enter(self: progress.TrainingProgress) -> progress.TrainingProgress:
+        assert [one for one in seen if one is self] == []
+        return entered(self)
+
+    def leave(self: progress.TrainingProgress, *why: Any) -> None:
+        seen.append(self)
+        left(self, *why)
+
+    monkeypatch.setattr(progress.TrainingProgress, "__enter__", enter)
+    monkeypatch.setattr(progress.TrainingProgress, "__exit__", leave)
+    line = command(configure(tmp_path, discs), "--vary", "model.skip=none,se")
+    assert main([word for word in line if word != "-q"]) == 0
+    assert len(seen) == 3                                               # one for what is looked at beforehand

@@ -60,6 +60,28 @@ def test_pretrained_weights_and_the_folder_for_them_are_relative_to_the_file(tmp
     assert run.data.images == tmp_path / "imagenet"                      # only for weights is it another word
 
 
+def test_the_home_folder_is_the_users_own_wherever_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "me"))
+    text = "data: {manifest: ~/m.csv}\ntrain: {pretrained: ~/w.pth, downloads: '~'}"
+    run = load_run(write(tmp_path, text), values={"train.tensorboard": False})
+    assert run.data.manifest == tmp_path / "me" / "m.csv"
+    assert (run.train.pretrained, run.train.downloads) == (str(tmp_path / "me" / "w.pth"), tmp_path / "me")
+    assert load_run(write(tmp_path, ""), ["train.start_from=~/w.pth"]).train.start_from == tmp_path / "me" / "w.pth"
+    assert load_run(write(tmp_path, ""), values={"data.manifest": Path("~/m.csv")}).data.manifest == tmp_path / "me" / "m.csv"
+    assert load_run(write(tmp_path, "data: {manifest: ~old.csv}")).data.manifest == tmp_path / "~old.csv"           # a name like any other
+
+
+def test_parts_in_place_of_those_of_a_combination_are_remarked(tmp_path: Path) -> None:
+    path = write(tmp_path, "model: {name: unet, encoder: resnet18, skip: se, upsampling: deconv}")
+    assert load_run(path).remarks == ()
+    run = load_run(path, ["model.name=cpfnet"])
+    assert run.remarks == ("cpfnet with encoder resnet18 in place of resnet34, skip se in place of gpg",)
+    assert (run.model.encoder, run.model.bottleneck) == ("resnet18", "sapf")
+    assert load_run(path, ["model={name: cpfnet, skip: gpg}"]).remarks == ()
+    assert "remarks" not in str(run.model_dump())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -75,6 +97,7 @@ def test_pretrained_weights_and_the_folder_for_them_are_relative_to_the_file(tmp
         ("train: {start_from: a.pth, pretrained: imagenet}", r"both start_from \(a whole network\) and pretrained \(an encoder\) are given; leave one out"),
         ("model: {num_classes: 7}", "model.num_classes is 7, but data.labels says 2; leave model.num_classes out"),
         ("preprocess: {resize: {kind: long}}", r"run\.preprocess\.resize\.kind: 'long' is not one of 'native', 'long_side', 'spacing'"),
+        ("train: {slices: 3}", r"train\.slices is 3, but only model\.bottleneck slice_gru looks along slices; leave it out"),
         ("data: {labels: {background: 0, a: 0}}", "each name and each value may stand once"),
         ("a: 1\na: 2", "line 2: the key 'a' stands twice"),
         ("train:\n\tpatch: 3", r"line 2: found character '\\t'"),

@@ -18,7 +18,21 @@ from PIL import Image as Pillow
 from toys import toy_run, toy_settings, write_discs
 
 from segkit.config import DataSettings, RunConfig
-from segkit.dataset import BatchLoader, Case, CaseStore, PatchDataset, crop, find_cases, load_pair, neighbours, prepare_pair, split_by_group, take_inventory
+from segkit.dataset import (
+    BatchLoader,
+    Case,
+    CaseStore,
+    PatchDataset,
+    cases_of_split,
+    crop,
+    find_cases,
+    load_pair,
+    neighbours,
+    prepare_pair,
+    require_apart,
+    split_by_group,
+    take_inventory,
+)
 from segkit.errors import CorruptFileError, MaskValuesError, PairingError, SegkitError, SettingsError, ShapeError, TrainingError
 from segkit.labels import IGNORE_INDEX
 
@@ -84,6 +98,28 @@ def test_a_group_in_both_splits_is_refused(tmp_path: Path) -> None:
     for validation_split in (None, "test"):                          # also where the other split is only for a later evaluation
         with pytest.raises(PairingError, match="1 groups stand in 'train' and in another split, first 'patient0' in 'test'; a patient belongs to one side"):
             find_cases(DataSettings(manifest=manifest, validation_split=validation_split), seed=0)
+
+
+def test_all_rows_can_not_be_trained_on_where_some_of_them_are_validated_on(discs: Path) -> None:
+    with pytest.raises(PairingError, match=r"data\.validation_split test: 2 of the 2 cases are trained on, .* first 06\.png of patient3; score other rows, or"):
+        find_cases(DataSettings(manifest=discs, split=None, validation_split="test"), seed=0)
+
+
+def test_a_split_is_its_rows_and_nothing_else(discs: Path, tmp_path: Path) -> None:
+    assert [case.name for case in cases_of_split(DataSettings(manifest=discs), "test")] == ["06.png", "07.png"]
+    (tmp_path / "m.csv").write_text("image,mask\na.png,b.png\nc.png,d.png\n")
+    for ask in (lambda data: cases_of_split(data, "test"), lambda data: find_cases(data, seed=0)):
+        with pytest.raises(SettingsError, match=r"m\.csv: no row has split 'test'; there are: none"):
+            ask(DataSettings(manifest=tmp_path / "m.csv", validation_split="test"))
+
+
+def test_cases_that_are_trained_on_are_not_scored_and_one_is_named() -> None:
+    one, other, third = (Case(Path(f"{name}.png"), Path("m.png"), group) for name, group in (("1", "1.png"), ("2", "anna"), ("3", "anna")))
+    require_apart([one], [other, third], "here")
+    with pytest.raises(PairingError, match=r"here: 1 of the 2 cases are trained on, or others of their groups are, first 3\.png of anna; score other rows"):
+        require_apart([other], [third, one], "here")
+    with pytest.raises(PairingError, match=r"here: 1 of the 1 cases are trained on, or others of their groups are, first 1\.png; score other rows"):
+        require_apart([one], [one], "here")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99])

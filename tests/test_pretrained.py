@@ -251,6 +251,14 @@ def test_weights_of_another_network_are_recognised_and_change_nothing(resnet18: 
     assert not any(value.any() for value in encoder.state_dict().values())
 
 
+@pytest.mark.parametrize(("scale", "width"), [(2, 32), (8, 8)])                  # 2 is what plain is without a word
+def test_weights_of_the_same_encoder_in_another_size_are_told_with_a_pair_of_shapes(tmp_path: Path, scale: int, width: int) -> None:
+    path = save(build_encoder("plain", feature_scale=scale).state_dict(), tmp_path / "w.pth")
+    shapes = rf"stages\.0\.0\.weight has \({width}, 3, 3, 3\), wants \(16, 3, 3, 3\); set them alike"
+    with pytest.raises(WeightsError, match=rf"they are of the same encoder with other options \(model\.feature_scale, …\): {shapes}"):
+        load_pretrained(build_encoder("plain", feature_scale=4), path, name="plain")
+
+
 def test_weights_of_no_known_network_are_shown() -> None:
     with pytest.raises(WeightsError, match=r"0 of the encoder's \d+ tensors fit; it holds blocks\.0\.w, blocks\.1\.w, .*, … \(5 more\)"):
         fit_encoder(build_encoder("plain", feature_scale=32), {f"blocks.{number}.w": torch.zeros(1) for number in range(9)})
@@ -323,7 +331,7 @@ def test_a_model_file_of_segkit_gives_its_encoder(tmp_path: Path) -> None:
     network = build_model(run.model)
     save_model(tmp_path / "model.safetensors", run, network.state_dict(), Card())
     encoder = build_encoder("plain", feature_scale=32)
-    report = load_pretrained(encoder, tmp_path / "model.safetensors")
+    report = load_pretrained(encoder, tmp_path)                                           # the folder of a run, as -m takes it
     assert torch.equal(encoder.state_dict()["stages.4.3.weight"], network.state_dict()["encoder.stages.4.3.weight"])
     assert set(report.left_out.values()) == {"not of an encoder"}
     assert {key.partition(".")[0] for key in report.left_out} == {"decoder", "head"}
@@ -544,15 +552,14 @@ CPU = torch.device("cpu")
 
 
 def test_a_run_begins_with_a_pretrained_encoder_and_says_so(tmp_path: Path, weights: Path) -> None:
-    state, told = fresh_state(run_with(tmp_path, pretrained=weights), CPU, "fp32")
-    bare, nothing = fresh_state(run_with(tmp_path), CPU, "fp32")
+    state, bare = fresh_state(run_with(tmp_path, pretrained=weights), CPU, "fp32"), fresh_state(run_with(tmp_path), CPU, "fp32")
     own, usual, given = state.network.state_dict(), bare.network.state_dict(), torch.load(weights)
     assert torch.equal(own["encoder.stages.2.0.weight"], given["stages.2.0.weight"])
     assert torch.equal(own["encoder.stages.0.0.weight"], given["stages.0.0.weight"].sum(dim=1, keepdim=True))
     assert torch.equal(own["head.weight"], usual["head.weight"])                          # the rest is as the seed has it
     assert torch.equal(state.averaged["encoder.stages.2.0.weight"], given["stages.2.0.weight"])
-    assert told[1:] == ["1 adapted, from 3 channels to 1: stages.0.0.weight"]
-    assert nothing == []
+    assert state.loaded[1:] == ["1 adapted, from 3 channels to 1: stages.0.0.weight"]
+    assert bare.loaded == []
 
 
 def test_a_run_downloads_into_its_folder(server: Server, official: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -562,21 +569,22 @@ def test_a_run_downloads_into_its_folder(server: Server, official: str, tmp_path
     server.files[name] = server.files[official]
     monkeypatch.setitem(OFFICIAL_FILES, "plain", name)
     run = run_with(tmp_path, pretrained="imagenet", downloads=tmp_path / "here")
-    told = fresh_state(run, CPU, "fp32", told=lambda name, done, total: heard.append(name))[1]
-    assert told[0].startswith(f"{tmp_path / 'here' / name}: ")
+    state = fresh_state(run, CPU, "fp32", told=lambda name, done, total: heard.append(name))
+    assert state.loaded[0].startswith(f"{tmp_path / 'here' / name}: ")
     assert set(heard) == {name}
 
 
 def test_a_resumed_run_needs_the_weights_no_more(tmp_path: Path, weights: Path) -> None:
     run = run_with(tmp_path, pretrained=weights)
-    saved, _ = fresh_state(run, CPU, "fp32")
+    saved = fresh_state(run, CPU, "fp32")
     save_state(saved, tmp_path / "state.pt", run, "abc")
     weights.unlink()
     with pytest.raises(VanishedError, match="no such weights file"):
         fresh_state(run, CPU, "fp32")
-    state, told = fresh_state(run, CPU, "fp32", resume=True)
+    state = fresh_state(run, CPU, "fp32", resume=True)
+    assert state.loaded == []
     restore(state, tmp_path / "state.pt", run, "abc")
-    assert told == []
+    assert state.loaded == saved.loaded                                                   # of what it began with it still tells
     assert all(torch.equal(value, saved.network.state_dict()[key]) for key, value in state.network.state_dict().items())
 
 
@@ -589,3 +597,20 @@ def test_a_model_file_does_not_tell_where_the_weights_lay(tmp_path: Path) -> Non
     save_model(tmp_path / "m.safetensors", run, build_model(run.model).state_dict(), Card())
     assert b"somebody" not in (tmp_path / "m.safetensors").read_bytes()
     assert load_model(tmp_path / "m.safetensors").run.train.pretrained is None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("imagenet", "imagenet"),
+        ("https://host/w.pth", "https://host/w.pth"),
+        ("https://me:secret@host:8080/w.pth?token=secret#secret", "https://host:8080/w.pth"),
+        ("file:///home/secret/w.pth", None),
+        ("secret/w.pth", None),
+    ],
+)
+def test_a_model_file_tells_from_which_published_weights_it_began(tmp_path: Path, given: str, kept: str | None) -> None:
+    run = run_with(tmp_path, pretrained=given)
+    save_model(tmp_path / "m.safetensors", run, build_model(run.model).state_dict(), Card())
+    assert load_model(tmp_path / "m.safetensors").run.train.pretrained == kept
+    assert b"secret" not in (tmp_path / "m.safetensors").read_bytes()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from segkit.compare import Line
-    from segkit.train import Watcher
+    from segkit.compare import Comparison, Line
 
 
 @click.command()
@@ -39,47 +38,47 @@ def compare(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Train CONFIG with several settings and seeds; a table says what each is worth on these data, with a paired test over the cases."""
+    """Train CONFIG with several settings and seeds; a table says what each is worth on these data, with a paired test over the cases.
+
+    Whole networks can be compared too: --vary 'model={name: cpfnet},{name: unet, encoder: resnet34}'. What can be known to be wrong is
+    said before anything is trained; a variant whose training fails is told so in the table (exit code 3), the others go on.
+    """
+    from contextlib import nullcontext
+
     from segkit.cli.progress import TrainingProgress
     from segkit.compare import compare as run_comparison
-    from segkit.compare import parse_vary, to_json, variant_name
+    from segkit.compare import parse_vary, plan_variants
     from segkit.config import RunConfig, load_run
     from segkit.train import Silence
 
     fixed = {key: value for key, value in {"data.manifest": manifest, "train.minutes": minutes}.items() if value is not None}
 
-    def settings(changes: dict[str, Any], seed: int) -> RunConfig:
+    def settings(changes: Mapping[str, Any], seed: int) -> RunConfig:
         return load_run(config, overrides, {**fixed, **changes, "train.seed": seed})
 
-    variants = {variant_name(changes): partial(settings, changes) for changes in parse_vary(varied)}
-    for make in variants.values():
-        make(0)  # a wrong value is told before the first hour of training
-
-    def announce(variant: str, seed: int) -> Watcher:
-        if quiet:
-            return Silence()
-        progress.note(f"{variant}, seed {seed}")
-        return progress
-
-    with TrainingProgress() as progress:
-        lines, interrupted = run_comparison(variants, range(seeds), folder, split=split, watcher=announce)
-    if interrupted is not None and interrupted.signal is not None:
+    variants = plan_variants(parse_vary(varied), settings)
+    comparison = run_comparison(variants, range(seeds), folder, split=split, watching=lambda: nullcontext(Silence()) if quiet else TrainingProgress())
+    if comparison.interrupted is not None and comparison.interrupted.signal is not None:
         given = shlex.join(click.get_current_context().obj)
         click.echo(f"stopped; what is finished is kept, go on with: segkit {given}", err=True)
-        return 128 + interrupted.signal
-    click.echo(json.dumps(to_json(lines, split), allow_nan=False) if as_json else table(lines))
-    click.echo(f"each case: {folder / 'cases.csv'}; plot: {folder / 'compare.png'}", err=True)
-    return 0
+        return 128 + comparison.interrupted.signal
+    click.echo(json.dumps(comparison.to_json(), allow_nan=False) if as_json else table(comparison))
+    if comparison.lines:
+        click.echo(f"each case: {folder / 'cases.csv'}; plot: {folder / 'compare.png'}", err=True)
+    return (3 if comparison.lines else 1) if comparison.failures else 0
 
 
-def table(lines: list[Line]) -> str:
-    """The table as plain text."""
-    width = max(len("variant"), *(len(line.variant) for line in lines))
-    rows = [f"{'variant':<{width}}  {'Dice':>6}  {'spread':>6}  {'against first':>13}  {'p':>6}  {'parameters':>12}  {'steps':>6}"]
-    for line in lines:
-        cells = [_number(line.mean, ".4f", 6), _number(line.spread, ".4f", 6), _number(line.difference, "+.4f", 13), _number(line.p_value, ".3f", 6)]
-        rows.append(f"{line.variant:<{width}}  {'  '.join(cells)}  {line.parameters:>12,}  {line.steps:>6}")
-    return "\n".join(rows)
+def table(comparison: Comparison) -> str:
+    """The table as plain text, in the order of the variants."""
+    width = max(len("variant"), *(len(one.name) for one in comparison.variants))
+    header = f"{'Dice':>6}  {'spread':>6}  {'against first':>13}  {'p':>6}  {'parameters':>12}  {'steps':>6}  {'minutes':>7}"
+    told = {**{line.variant: _cells(line) for line in comparison.lines}, **{name: f"failed with {why}" for name, why in comparison.failures.items()}}
+    return "\n".join(f"{name:<{width}}  {cells}" for name, cells in [("variant", header), *((one.name, told[one.name]) for one in comparison.variants)])
+
+
+def _cells(line: Line) -> str:
+    dice = [_number(line.mean, ".4f", 6), _number(line.spread, ".4f", 6), _number(line.difference, "+.4f", 13), _number(line.p_value, ".3f", 6)]
+    return f"{'  '.join(dice)}  {line.cost.parameters:>12,}  {line.cost.steps:>6}  {line.cost.minutes:>7.1f}"
 
 
 def _number(value: float, form: str, width: int) -> str:

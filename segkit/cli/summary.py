@@ -54,6 +54,7 @@ def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_j
     from segkit.models import build_model
     from segkit.models.counting import trace_layers
     from segkit.models.outline import outline
+    from segkit.train.trial import batch_shape
 
     rows, columns = _size(size)
     run = _run(source, overrides)
@@ -64,7 +65,7 @@ def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_j
         totals = _total(network, run, shape, layers[0])
     shown = [layer for layer in layers if 1 <= layer.depth <= depth]
     if as_json:
-        facts = {"source": source, "shape": shape, "training_shape": _training_shape(run), **asdict(totals)}
+        facts = {"source": source, "shape": shape, "training_shape": batch_shape(run), **asdict(totals)}
         click.echo(json.dumps({**facts, "layers": [asdict(layer) for layer in shown]}))
     else:
         _print(f"{layers[0].kind} of {source}, a picture of {_times(shape[1:])}", shown, totals, run)
@@ -101,28 +102,17 @@ def _total(network: nn.Module, run: RunConfig, shape: Shape, whole: Layer) -> To
 
 
 def _training_bytes(network: nn.Module, run: RunConfig, weights: int) -> int:
-    from segkit.errors import SettingsError
     from segkit.models.counting import count_parameters, training_peak_bytes
+    from segkit.train.trial import batch_shape, telling_of_batch
 
-    shape = _training_shape(run)
     copies = 0 if run.train.optimizer == "sgd" and run.train.momentum == 0 else COPIES[run.train.optimizer]
-    try:
-        return 2 * weights + copies * 4 * count_parameters(network) + training_peak_bytes(network, shape)   # the weights, and their running mean
-    except ValueError as error:                                        # batch norm needs more than one value
-        raise SettingsError(f"no training step can be made of {_patches(run)}: {error}; raise train.batch_size or train.patch") from error
-
-
-def _training_shape(run: RunConfig) -> Shape:
-    """(B, S, C, h, w), S neighbouring slices where the network looks along them, else 1."""
-    return run.train.batch_size, run.slices, run.model.in_channels, *run.train.patch
-
-
-def _patches(run: RunConfig) -> str:
-    batch, slices, _, *patch = _training_shape(run)
-    return f"{batch} patches of {_times(patch)}" if slices == 1 else f"{batch} runs of {slices} slices of {_times(patch)}"
+    with telling_of_batch(run):
+        return 2 * weights + copies * 4 * count_parameters(network) + training_peak_bytes(network, batch_shape(run))   # the weights, and their running mean
 
 
 def _print(title: str, layers: Sequence[Layer], totals: Totals, run: RunConfig) -> None:
+    from segkit.train.trial import describe_batch
+
     rows = [(layer.name, layer.kind, _outputs(layer), f"{layer.parameters:,}", magnitude(layer.multiply_adds)) for layer in layers]
     numbers = ("parameters", "multiply-adds")
     print_table(title, ("layer", "kind", "output", *numbers), rows, numbers=numbers)
@@ -130,7 +120,8 @@ def _print(title: str, layers: Sequence[Layer], totals: Totals, run: RunConfig) 
     click.echo(f"multiply-adds   {magnitude(totals.multiply_adds)}")
     click.echo(f"weights         {_mebibytes(totals.weights)}")
     click.echo(f"forward pass    {_mebibytes(totals.peak)} of maps at most at one time")
-    click.echo(f"training step   {_mebibytes(totals.training)} for {_patches(run)}: maps, gradients, weights and their running mean, {run.train.optimizer}")
+    kept = f"maps, gradients, weights and their running mean, {run.train.optimizer}"
+    click.echo(f"training step   {_mebibytes(totals.training)} for {describe_batch(run)}: {kept}")
     click.echo("Memory in float32; what the libraries borrow for their work, and the loss, come on top; in bfloat16 the maps take half.")
 
 

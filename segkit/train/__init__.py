@@ -5,7 +5,7 @@ The run's folder afterwards::
     RUN/
     ├── model.safetensors    the best weights so far, with their card: what predict takes
     ├── state.pt             all that --resume needs
-    ├── run.json             settings, versions, machine, data, scores
+    ├── run.json             settings, versions, machine, data, the weights that it began with, scores
     ├── log.csv              a row a validation
     ├── curves.png           the same, drawn
     ├── validation/          overlays of a few validation pictures, the truth outlined in white

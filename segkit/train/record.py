@@ -103,7 +103,7 @@ def _cells(row: Row) -> list[str | int]:
 
 
 def facts(run: RunConfig, inventory: Inventory, training: Sequence[Case], validation: Sequence[Case], device: torch.device, precision: str) -> dict[str, Any]:
-    """run.json as it stands at the start."""
+    """run.json as it stands at the start; paths among its settings are relative to `directory`."""
     return {
         "segkit": __version__,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
@@ -111,6 +111,7 @@ def facts(run: RunConfig, inventory: Inventory, training: Sequence[Case], valida
         "precision": precision,
         "seed": run.train.seed,
         "settings": run.model_dump(mode="json"),
+        "directory": str(Path.cwd()),
         "data": {
             "fingerprint": inventory.fingerprint,
             "pixels": dict(zip(run.data.labels, inventory.pixels.tolist(), strict=True)),

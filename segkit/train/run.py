@@ -23,9 +23,7 @@ from segkit.dataset import (
     Inventory,
     PatchDataset,
     check_pairs,
-    find_cases,
     load_pair,
-    require_files,
     take_inventory,
 )
 from segkit.engines import TorchEngine, choose_device, choose_precision, describe
@@ -45,6 +43,7 @@ from segkit.train.interrupt import Stop, listening
 from segkit.train.record import Outcome, Report, Row, Silence, Track, Watcher, ending, facts, write_log
 from segkit.train.schedule import progress, schedule
 from segkit.train.state import State, fresh_state, restore, save_state
+from segkit.train.trial import look_ahead, require_step, require_volumes
 
 OVERLAYS = 4
 """Validation pictures that are drawn."""
@@ -72,22 +71,21 @@ def carry_out(run: RunConfig, folder: Path, resume: bool, watcher: Watcher, trac
     """The run in its folder: look at the data, begin or take up, loop, and say how it ended."""
     device = choose_device(run.train.device)
     precision = choose_precision(run.train.precision, device)
-    training, validation = find_cases(run.data, run.train.seed)
+    training, validation = look_ahead(run)
+    require_step(run)
     watcher.note(f"{len(training)} pairs to train on, {len(validation)} to validate on; {describe(device)}, {precision}")
-    require_files([*training, *validation])
-    state, loaded = fresh_state(run, device, precision, resume=resume, told=watcher.downloading)  # before the long look at all pairs: weights may be missing
-    for line in loaded:
+    state = fresh_state(run, device, precision, resume=resume, told=watcher.downloading)  # before the long look at all pairs: weights may be missing
+    for line in (*run.remarks, *state.loaded):
         watcher.note(line)
     store = CaseStore(training, run)
     inventory = take_inventory(store, watcher.scan)
     check_pairs(validation, run, watcher.scan)
-    if run.slices > 1 and max(inventory.slices) == 1:
-        raise SettingsError(f"model.bottleneck {run.model.bottleneck} looks along the slices of volumes, the training data are single pictures; choose another")
+    require_volumes(run, inventory.slices)
     if inventory.empty > MANY_EMPTY * len(training):
         watcher.note(f"warning: {inventory.empty} of {len(training)} masks are empty; a network learns little from them")
     if resume:
         restore(state, folder / "state.pt", run, inventory.fingerprint)
-    about = facts(run, inventory, training, validation, device, precision)
+    about = {**facts(run, inventory, training, validation, device, precision), "weights": state.loaded}
     write_json(folder / "run.json", about)
     loader = BatchLoader(PatchDataset(store, inventory, run), run.train, count_workers(run.train, inventory))
     with closing(loader), listening() as stop:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segkit.checkpoint import fit_weights, read_weights
-from segkit.config import RunConfig, TrainSettings
+from segkit.config import RunConfig, TrainSettings, is_path
 from segkit.errors import SettingsError, WeightsError
 from segkit.io import atomic_path
 from segkit.models import build_model
-from segkit.pretrained import Told, load_pretrained, silent
+from segkit.pretrained import Told, load_network, load_pretrained, silent
 from segkit.train.record import Row
 
 NUMBERS = ("step", "seconds", "validation_seconds", "validations", "best", "since_best", "loss")
 
-FREE = ("minutes", "device", "precision", "workers", "worker_timeout", "cache_mb", "start_from", "pretrained", "downloads", "tensorboard", "patience")
+WHERE = ("device", "workers", "worker_timeout", "cache_mb", "downloads", "tensorboard")
+"""Settings of `train` that say where it is done: what comes out does not hang on them."""
+
+FREE = (*WHERE, "minutes", "precision", "start_from", "pretrained", "patience")
 """Settings of `train` that may differ when a run is resumed: they say where and how long, not what."""
 
 
@@ -34,6 +37,7 @@ class State:
     validation_seconds : of the last validation
     loss : running mean over the last twenty steps or so
     best : highest mean validation Dice so far, and `since_best` validations ago
+    loaded : what was done to load the weights that it began with, for people to read
     """
 
     network: nn.Module
@@ -48,10 +52,11 @@ class State:
     since_best: int = 0
     loss: float = math.nan
     history: list[Row] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
 
 
-def fresh_state(run: RunConfig, device: torch.device, precision: str, *, resume: bool = False, told: Told = silent) -> tuple[State, Sequence[str]]:
-    """Initialised weights, or those that the settings begin with, and what was done to load them.
+def fresh_state(run: RunConfig, device: torch.device, precision: str, *, resume: bool = False, told: Told = silent) -> State:
+    """Initialised weights, or those that the settings begin with.
 
     resume : a saved state will be put over them, so none are loaded
     told : hears of a download
@@ -63,20 +68,18 @@ def fresh_state(run: RunConfig, device: torch.device, precision: str, *, resume:
     """
     torch.manual_seed(run.train.seed)
     network = build_model(run.model)
-    report = [] if resume else first_weights(network, run, told)
+    loaded = [] if resume else first_weights(network, run, told)
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = {key: value.detach().clone() for key, value in network.state_dict().items()}
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    return State(network, averaged, make_optimizer(network, run.train), scaler), report
+    return State(network, averaged, make_optimizer(network, run.train), scaler, loaded=loaded)
 
 
 def first_weights(network: nn.Module, run: RunConfig, told: Told) -> list[str]:
     """Load those of `train.start_from` into the network, or those of `train.pretrained` into its encoder; what was done, for people to read."""
     settings = run.train
     if settings.start_from is not None:
-        weights, unwrapped = read_weights(settings.start_from)
-        fit_weights(network, weights, str(settings.start_from))
-        return [f"{settings.start_from}: all {len(weights)} tensors loaded", *unwrapped]
+        return load_network(network, settings.start_from).lines()
     if settings.pretrained is not None:
         encoder = network.get_submodule("encoder")
         return load_pretrained(encoder, settings.pretrained, name=run.model.encoder, folder=settings.downloads, told=told).lines()
@@ -105,6 +108,7 @@ def save_state(state: State, path: Path, run: RunConfig, fingerprint: str) -> No
         "random": torch.get_rng_state(),
         "numbers": {name: getattr(state, name) for name in NUMBERS},
         "history": [asdict(row) for row in state.history],
+        "loaded": state.loaded,
         "settings": identity(run),
         "fingerprint": fingerprint,
     }
@@ -146,9 +150,24 @@ def _put_back(state: State, content: dict[str, Any]) -> None:
     for name, value in content["numbers"].items():
         setattr(state, name, value)
     state.history = [Row(**row) for row in content["history"]]
+    state.loaded = content.get("loaded", [])  # an older segkit did not note it
 
 
 def identity(run: RunConfig) -> dict[str, Any]:
     """The settings that make a run what it is, flat: ``{"train.batch_size": 8, ...}``."""
-    rooms = run.model_dump(mode="json", exclude={"predict": True, "description": True, "data": {"manifest", "images", "masks"}, "train": set(FREE)})
+    return {key: value for key, value in _flat(run, FREE).items() if not key.startswith("predict.")}
+
+
+def recipe(run: RunConfig, folder: Path) -> dict[str, Any]:
+    """The settings that decide what a whole run comes to, flat as those of `identity`; paths of weights, which were relative to `folder`, are whole."""
+    settings = _flat(run, WHERE)
+    for name, weights in (("start_from", run.train.start_from), ("pretrained", run.train.pretrained)):
+        if weights is not None and is_path(weights):
+            settings[f"train.{name}"] = os.path.normpath(folder / weights)
+    return settings
+
+
+def _flat(run: RunConfig, without: Collection[str]) -> dict[str, Any]:
+    """But for the words about it, where its data lie, and some settings of `train`."""
+    rooms = run.model_dump(mode="json", exclude={"description": True, "data": {"manifest", "images", "masks"}, "train": set(without)})
     return {f"{room}.{key}": value for room, settings in rooms.items() for key, value in settings.items()}

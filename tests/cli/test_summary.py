@@ -86,6 +86,8 @@ def test_training_costs_more_with_what_must_be_remembered(config: Path, capsys: 
 def test_runs_of_slices_are_what_a_slice_gru_trains_on(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["summary", str(config), "--size", "32x32", "--set", "model.bottleneck=slice_gru", "--set", "train.slices=3"]) == 0
     assert "for 2 runs of 3 slices of 32x64" in capsys.readouterr().out
+    assert main(["summary", str(config), "--size", "32x32", "--set", "model={bottleneck: slice_gru}", "--set", "train.batch_size=1"]) == 0
+    assert "for 1 run of 8 slices of 32x64" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_runs_of_slices_are_what_a_slice_gru_trains_on(config: Path, capsys: pyt
         (["run.yaml", "--size", "512"], 2, "--size 512: expected rows and columns, as in 512x512"),
         (["run.yaml", "--size", "0x512"], 2, "--size 0x512: expected rows and columns"),
         (["run.yaml", "--set", "model.skip=cbma"], 2, "did you mean cbam"),
-        (["run.yaml", "--set", "train.batch_size=1", "--set", "train.patch=[32, 32]"], 2, "no training step can be made of 1 patches of 32x32"),
+        (["run.yaml", "--set", "train.batch_size=1", "--set", "train.patch=[32, 32]"], 2, "no training step can be made of 1 patch of 32x32"),
         (["fundus-vessels", "--set", "model.skip=cbam"], 2, "--set model.skip=cbam: goes with a CONFIG (.yaml); fundus-vessels is a model"),
         (["nothing.yaml"], 1, "nothing.yaml: no such file"),
         (["nothing"], 1, "nothing: no such model file"),

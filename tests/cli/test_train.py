@@ -57,6 +57,18 @@ def test_without_a_score_the_json_stays_strict(tmp_path: Path, discs: Path, caps
     assert "best validation Dice -; model" in told.err
 
 
+def test_what_it_begins_with_is_told_and_quiet_or_not_stands_in_the_record(
+    tmp_path: Path, discs: Path, disc_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["train", str(config(tmp_path, discs, steps=1, validations=1)), "--set", f"train.pretrained={disc_run}", "-o"]
+    assert main([*given, str(tmp_path / "loud")]) == 0
+    assert main([*given, str(tmp_path / "quiet"), "-q"]) == 0
+    loud, quiet = (json.loads((tmp_path / name / "run.json").read_text())["weights"] for name in ("loud", "quiet"))
+    assert loud == quiet
+    assert re.match(rf"{re.escape(str(disc_run))}: (\d+) of the encoder's \1 tensors loaded$", loud[0])
+    assert all(line in capsys.readouterr().err.splitlines() for line in loud[:1])
+
+
 def test_an_existing_run_is_refused_and_a_missing_one_not_resumed(tmp_path: Path, discs: Path, disc_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = str(config(tmp_path, discs))
     assert main(["train", given, "-o", str(disc_run)]) == 2
@@ -75,6 +87,7 @@ def test_an_existing_run_is_refused_and_a_missing_one_not_resumed(tmp_path: Path
         ("train.learning_rate=10", "run.train.learning_rate: Input should be less than or equal to 1, found 10"),
         ("augment.right_angles=0.5", "augment.right_angles is 0.5, but train.patch is 32x48"),
         ("train.device=abacus", "device 'abacus' is not a device"),
+        ("train={patch: [16, 16], batch_size: 1}", "no training step can be made of 1 patch of 16x16: "),
         ("train.steps", "expected a.b=value"),
     ],
 )

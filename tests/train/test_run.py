@@ -21,6 +21,7 @@ from toys import toy_run, write_discs
 
 from segkit.checkpoint import load_model
 from segkit.config import RunConfig
+from segkit.dataset import find_cases
 from segkit.errors import CorruptFileError, EmptyFileError, SettingsError, TrainingError, VanishedError, WriteError
 from segkit.io.claim import claimed
 from segkit.train import Outcome, Report, Row, Silence, run, train
@@ -147,13 +148,31 @@ def test_without_a_running_mean_the_weights_themselves_are_kept(tmp_path: Path, 
 
 
 def test_a_young_running_mean_forgets_fast_and_an_old_one_slowly(tmp_path: Path) -> None:
-    state = fresh_state(toy_run(tmp_path), torch.device("cpu"), "fp32")[0]
+    state = fresh_state(toy_run(tmp_path), torch.device("cpu"), "fp32")
     state.averaged["head.bias"].fill_(1.0)                         # the network's is 0
     run.average(state, 0.99)
     assert state.averaged["head.bias"].tolist() == pytest.approx([0.1, 0.1])     # kept: (1 + 0) / (10 + 0)
     state.step = 10**6
     run.average(state, 0.99)
     assert state.averaged["head.bias"].tolist() == pytest.approx([0.099, 0.099])
+
+
+def test_weights_to_begin_with_are_told_and_noted_also_when_the_run_is_resumed(tmp_path: Path, discs: Path, disc_run: Path) -> None:
+    settings, witness = toy_run(discs, start_from=disc_run, steps=2, validations=1), Witness(1)
+    assert train(settings, tmp_path, watcher=witness).reason == "interrupted"
+    (line,) = [note for note in witness.notes if "tensors loaded" in note]
+    assert line.startswith(f"{disc_run}: ")
+    train(settings, tmp_path, resume=True)
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert (told["weights"], told["directory"]) == ([line], str(Path.cwd()))
+
+
+def test_a_part_in_place_of_that_of_a_combination_is_told_once(tmp_path: Path, discs: Path) -> None:
+    tree = toy_run(discs, steps=1, validations=1).model_dump()
+    tree["model"] = {"name": "cpfnet", "encoder": "plain", "feature_scale": 16}
+    witness = Witness()
+    train(RunConfig.model_validate(tree), tmp_path, watcher=witness)
+    assert [note for note in witness.notes if "cpfnet" in note] == ["cpfnet with encoder plain in place of resnet34"]
 
 
 # Interrupted, and taken up again.
@@ -328,6 +347,26 @@ def test_a_folder_that_can_not_be_written_to_is_told_in_words(tmp_path: Path, di
         train(toy_run(discs), tmp_path)
 
 
+def test_a_batch_of_which_no_step_can_be_made_is_told_before_any_picture_is_read(tmp_path: Path) -> None:
+    manifest = write_discs(tmp_path / "data")
+    for picture in (tmp_path / "data" / "images").iterdir():
+        picture.write_bytes(b"")
+    tree = toy_run(manifest, batch_size=1).model_dump()
+    settings = RunConfig.model_validate({**tree, "model": {"encoder": "resnet18"}})
+    with pytest.raises(SettingsError, match=r"no training step can be made of 1 patch of 32x32: .*; raise train\.batch_size or train\.patch"):
+        train(settings, tmp_path / "run")                          # ResNets divide by 32: one value is left of each channel
+
+
+def test_single_pictures_are_no_volumes_to_look_along_and_it_is_told_before_they_are_read(tmp_path: Path) -> None:
+    manifest = write_discs(tmp_path / "data")
+    for picture in (tmp_path / "data" / "images").iterdir():
+        picture.write_bytes(picture.read_bytes()[:200])            # PNG by its first bytes
+    tree = toy_run(manifest).model_dump()
+    tree["model"] = {"feature_scale": 16, "bottleneck": "slice_gru"}
+    with pytest.raises(SettingsError, match="bottleneck slice_gru looks along the slices of volumes, the training data are single pictures; choose another"):
+        train(RunConfig.model_validate(tree), tmp_path / "run")
+
+
 def blank(manifest: Path, numbers: range) -> Path:
     for number in numbers:
         Pillow.fromarray(np.zeros((48, 48), np.uint8)).save(manifest.parent / "masks" / f"{number:02d}.png")
@@ -347,7 +386,7 @@ def test_many_empty_masks_are_warned_of(tmp_path: Path) -> None:
     tree["data"]["validation_share"] = 0.05
     for seed in range(50):                                         # one that leaves the only disc to train on
         settings = RunConfig.model_validate({**tree, "train": {**tree["train"], "seed": seed}})
-        if "00.png" in [case.name for case in run.find_cases(settings.data, seed)[0]]:
+        if "00.png" in [case.name for case in find_cases(settings.data, seed)[0]]:
             break
     witness = Witness()
     train(settings, tmp_path / "run", watcher=witness)

@@ -14,13 +14,13 @@ from segkit.checkpoint import load_model
 from segkit.config import RunConfig
 from segkit.errors import SettingsError, VanishedError, WeightsError
 from segkit.train.record import Row
-from segkit.train.state import State, fresh_state, identity, make_optimizer, restore, save_state
+from segkit.train.state import State, fresh_state, identity, make_optimizer, recipe, restore, save_state
 
 CPU = torch.device("cpu")
 
 
 def make_state(run: RunConfig) -> State:
-    return fresh_state(run, CPU, "fp32")[0]
+    return fresh_state(run, CPU, "fp32")
 
 
 def stepped(run: RunConfig) -> State:
@@ -30,6 +30,7 @@ def stepped(run: RunConfig) -> State:
     state.optimizer.step()
     state.step, state.best, state.loss = 7, 0.25, 1.5
     state.history.append(Row(7, 0.5, 1e-3, 1.5, {"disc": 0.25}))
+    state.loaded.append("w.pth: all loaded")
     return state
 
 
@@ -45,6 +46,7 @@ def test_a_saved_state_comes_back_whole(tmp_path: Path) -> None:
         assert torch.equal(back.network.state_dict()[key], value)
         assert torch.equal(back.averaged[key], state.averaged[key])
     assert (back.step, back.best, back.loss, back.history) == (7, 0.25, 1.5, state.history)
+    assert back.loaded == ["w.pth: all loaded"]
     for one, other in zip(back.optimizer.state.values(), state.optimizer.state.values(), strict=True):
         assert torch.equal(one["exp_avg_sq"], other["exp_avg_sq"])
     assert torch.equal(torch.rand(3), drawn)                       # the random numbers go on where they were
@@ -125,15 +127,72 @@ def test_sgd_goes_with_nesterov_where_there_is_momentum(tmp_path: Path) -> None:
 
 def test_a_run_can_start_from_the_weights_of_another(disc_run: Path, discs: Path) -> None:
     run = toy_run(discs, start_from=str(disc_run / "model.safetensors"))
-    state, told = fresh_state(run, CPU, "fp32")
+    state = fresh_state(run, CPU, "fp32")
     weights = load_model(disc_run).weights
     assert all(torch.equal(value, weights[key]) for key, value in state.network.state_dict().items())
-    assert told[0].endswith(f"all {len(weights)} tensors loaded")
+    assert state.loaded == [f"{disc_run / 'model.safetensors'}: {len(weights)} of the network's {len(weights)} tensors loaded"]
+
+
+def test_a_run_with_other_classes_and_channels_starts_from_it_too_and_says_how(disc_run: Path, discs: Path) -> None:
+    tree = toy_run(discs, start_from=disc_run).model_dump()
+    tree["data"]["labels"] = {"background": 0, "disc": 255, "ring": 128}
+    tree["preprocess"] = {"channels": 2}
+    tree["model"] = {"feature_scale": 16, "decoder_batchnorm": True, "deep_supervision": True}
+    state = fresh_state(RunConfig.model_validate(tree), CPU, "fp32")
+    own, given = state.network.state_dict(), load_model(disc_run).weights
+    assert own["head.weight"].shape[0] == 3
+    assert all(torch.equal(own[key], given[key]) for key in given if key.startswith("decoder."))
+    assert torch.allclose(own["encoder.stages.0.0.weight"], given["encoder.stages.0.0.weight"].expand(-1, 2, -1, -1) / 2)
+    loaded, *rest = state.loaded
+    assert loaded == f"{disc_run}: {len(given) - 3} of the network's {len(own)} tensors loaded"
+    assert rest[0] == "1 adapted, from 1 channels to 2: encoder.stages.0.0.weight"
+    assert rest[1] == "2 started fresh, of another shape in the file: head.weight, head.bias"
+    assert rest[2] == "4 started fresh, not in the file: side_heads.0.weight, side_heads.0.bias, side_heads.1.weight, side_heads.1.bias"
+    assert rest[3:] == ["2 left out, of another shape in the file: head.bias, head.weight"]       # in the order of the file
+
+
+def test_heads_that_only_the_file_has_are_left_out(tmp_path: Path) -> None:
+    tree = toy_run(tmp_path).model_dump()
+    tree["model"]["deep_supervision"] = True
+    torch.save(make_state(RunConfig.model_validate(tree)).network.state_dict(), tmp_path / "w.pth")
+    told = make_state(toy_run(tmp_path, start_from=tmp_path / "w.pth")).loaded
+    assert told[1].startswith("4 left out, a head that the network lacks: side_heads.0.weight, ")
 
 
 def test_weights_to_start_from_must_be_there_and_fit(tmp_path: Path) -> None:
     with pytest.raises(VanishedError, match=r"nowhere\.pth: no such weights file"):
         make_state(toy_run(tmp_path, start_from=str(tmp_path / "nowhere.pth")))
-    torch.save({"head.weight": torch.zeros(1)}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="do not fit the network of the settings; 1 of another shape: head.weight"):
+    weights = make_state(toy_run(tmp_path)).network.state_dict()
+    weights["encoder.stages.1.0.weight"] = torch.zeros(1)
+    torch.save(weights, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"do not fit the network of the settings; 1 of another shape: encoder\.stages\.1\.0\.weight"):
         make_state(toy_run(tmp_path, start_from=str(tmp_path / "w.pth")))
+
+
+# What a finished run came of.
+
+
+def test_where_a_run_was_made_does_not_decide_what_comes_of_it(tmp_path: Path) -> None:
+    elsewhere = toy_run(tmp_path / "moved", workers=2, cache_mb=1, tensorboard=True, downloads=tmp_path)
+    assert recipe(toy_run(tmp_path), tmp_path) == recipe(elsewhere, Path.cwd())
+
+
+@pytest.mark.parametrize("setting", [{"minutes": 5.0}, {"patience": 3}, {"precision": "bf16"}, {"pretrained": "imagenet"}, {"learning_rate": 0.5}])
+def test_how_long_and_from_where_decide_what_comes_of_it(tmp_path: Path, setting: dict[str, Any]) -> None:
+    one, other = recipe(toy_run(tmp_path), tmp_path), recipe(toy_run(tmp_path, **setting), tmp_path)
+    assert [key for key in one if one[key] != other[key]] == [f"train.{name}" for name in setting]
+
+
+def test_weights_are_the_same_where_their_paths_end_in_one_place(tmp_path: Path) -> None:
+    def begun(path: str, folder: Path) -> dict[str, Any]:
+        return recipe(toy_run(tmp_path, start_from=path), folder)
+
+    assert begun("a/w.pth", tmp_path) == begun("w.pth", tmp_path / "a") == begun(str(tmp_path / "a/w.pth"), Path("elsewhere"))
+    assert begun("w.pth", tmp_path) != begun("w.pth", tmp_path / "a")
+
+
+def test_how_it_predicts_decides_what_a_run_comes_to_and_not_whether_it_can_go_on(tmp_path: Path) -> None:
+    run = toy_run(tmp_path)
+    other = run.model_copy(update={"predict": run.predict.model_copy(update={"tta": True})})
+    assert identity(run) == identity(other)
+    assert recipe(run, tmp_path) != recipe(other, tmp_path)
