@@ -52,8 +52,8 @@ def build_model(settings: NetworkSettings | str, **options: Any) -> nn.Module:
     """
     if not isinstance(settings, str):
         if options:
-            kind = type(settings).__name__
-            raise SettingsError(f"build_model was given a {kind} and beside it {', '.join(options)}; give what is beside it to {kind} itself")
+            given = type(settings).__name__
+            raise SettingsError(f"build_model was given a {given} and beside it {', '.join(options)}; give what is beside it to {given} itself")
         return MODELS[settings.name][1](settings)  # type: ignore[attr-defined]
     names = [*MODELS, *COMBINATIONS]
     if settings not in names:

@@ -119,7 +119,7 @@ def _tensors(output: Any) -> list[Tensor]:
     return [output] if isinstance(output, Tensor) else [tensor for part in output for tensor in _tensors(part)]
 
 
-class _Tally(TorchDispatchMode):
+class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up multiply-adds, for each module those of its own.
 
     at_work : names of the modules that are in the middle of their call, the innermost last
@@ -127,7 +127,7 @@ class _Tally(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.at_work = [""]
         self.own: Counter[str] = Counter()
 
@@ -165,11 +165,11 @@ def _followed(module: nn.Module, tally: _Tally) -> Iterator[dict[str, tuple[Shap
             hook.remove()
 
 
-class _Memory(TorchDispatchMode):
+class _Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows what operations made: who still holds it, and how much that was at most."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self.held: dict[StorageWeakRef, int] = {}                      # -> bytes
 

@@ -11,7 +11,7 @@ from segkit.models.upsampling import UPSAMPLINGS
 
 
 class NetworkSettings(EncoderSettings):
-    """An encoder, a bottleneck, a way up and its heads: each is chosen by itself, and any combination builds.
+    """An encoder, a bottleneck and a way up, each chosen by itself, and whether coarser maps are scored too; any combination builds.
 
     bottleneck : what stands on the deepest map: "none", "sapf", "transformer" or "slice_gru" (along the slices of a volume).
     upsampling : "bilinear" (interpolation and a 1×1 convolution) or "deconv" (a transposed convolution).
