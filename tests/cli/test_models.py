@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from segkit.cli import main
+from segkit.config import validate_run
 from segkit.models import COMBINATIONS, ENCODERS, MODELS, build_encoder
 from segkit.models.bottlenecks import BOTTLENECKS
-from segkit.models.catalogue import describe_encoder, describe_model, describe_parts
+from segkit.models.catalogue import SETTINGS, SettingEntry, describe_encoder, describe_model, describe_parts
 from segkit.models.gates import GATES
 from segkit.models.upsampling import UPSAMPLINGS
 
@@ -110,6 +112,13 @@ def test_a_combination_says_what_its_parts_say() -> None:
     assert "1: every stage is guided by all deeper ones" in entry.answers
     assert "3: every position chooses among three reaches" in entry.answers
     assert entry.source.count("Feng 2020") == 1
+
+
+@pytest.mark.parametrize("entry", SETTINGS, ids=lambda entry: f"{entry.name}={entry.value}")
+def test_a_further_setting_is_one_and_not_the_default(entry: SettingEntry) -> None:
+    chosen, default = (validate_run({"model": {"encoder": "resnet18", **more}}, "test").model for more in ({entry.name: yaml.safe_load(entry.value)}, {}))
+    assert getattr(chosen, entry.name) != getattr(default, entry.name)
+    assert "https://" in entry.source
 
 
 def test_an_encoder_says_its_maps() -> None:

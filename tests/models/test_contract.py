@@ -31,11 +31,12 @@ PARTS = [  # every skip with every bottleneck; upsampling and heads change from 
     {**SMALL, "skip": skip, "bottleneck": bottleneck, "upsampling": list(UPSAMPLINGS)[(row + column) % 2], "deep_supervision": (row + column // 2) % 2 == 0}
     for (row, skip), (column, bottleneck) in itertools.product(enumerate(SKIPS), enumerate(BOTTLENECKS))
 ]
+PARTS += [{**SMALL, "batchnorm": False, "upsampling": upsampling} for upsampling in UPSAMPLINGS] + [{**SMALL, "decoder_batchnorm": True}]
 PARTS += [{"encoder": "resnet18", "skip": skip} for skip in SKIPS]
 PARTS += [{"encoder": "resnet18", "bottleneck": bottleneck, "deep_supervision": True} for bottleneck in BOTTLENECKS]
 PARTS += [{"encoder": "resnet18", "stem": "deep", "norm": "group", "output_stride": 8}]
 PARTS += [{"encoder": "resnet18", "stem": "full", "norm": "instance", "skip": "attention"}]
-PARTS += [{"encoder": "resnet18", "output_stride": 16, "skip": "gpg", "upsampling": "deconv"}]
+PARTS += [{"encoder": "resnet18", "output_stride": 16, "norm": "group", "skip": "gpg", "bottleneck": "sapf", "upsampling": "deconv"}]
 PARTS += [{"encoder": encoder, "skip": "cbam"} for encoder in ("se_resnet18", "cbam_resnet18", "mobilenet_v2", "shufflenet_v2_x1_0", "ghostnet")]
 PARTS += [{"name": "unetplusplus", **SMALL, "upsampling": "deconv"}]
 PARTS += [{"name": "unetplusplus", **SMALL, "bottleneck": bottleneck} for bottleneck in BOTTLENECKS if bottleneck != "none"]
@@ -130,7 +131,7 @@ def test_it_becomes_a_traced_graph(network: nn.Module, picture: Tensor) -> None:
 @pytest.mark.parametrize("skip", [*SKIPS, "unetplusplus"])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_combination_builds_and_trains_on_any_size(encoder: str, skip: str, bottleneck: str) -> None:
-    """Thousands of networks, without values, for some quarters of an hour: ``pytest -m full tests/models/test_contract.py``.
+    """Thousands of networks, without values, for about an hour: ``pytest -m full tests/models/test_contract.py``.
 
     U-Net++ stands among the skips: it takes their place.
     """

@@ -57,7 +57,7 @@ def test_guidance_is_added_and_then_only_the_sum_is_rectified() -> None:
     maps, deepest = pyramid(), noise(2, 6, 2, 3, seed=9)
     decoder = GuidedDecoder(plan_steps(WIDTHS, (2, 4, 8, 16, 32), (1,) * 5), "bilinear", nn.BatchNorm2d)
     shaken(decoder)
-    assert [[branch[0].dilation[0] for branch in guide.branches] for guide in decoder.guidance] == [[1, 2], [1, 2, 4], [1, 2, 4, 8]]  # type: ignore[union-attr,index]
+    assert [[branch[0].dilation[0] for branch in guide.branches] for guide in decoder.guidance] == [[1, 2], [1, 2, 4], [1, 2, 4, 8]]
     fourth, third, second, first, last = decoder.stages
     x4 = (fourth(deepest) + decoder.guidance[0](maps[3:])).clamp(min=0)
     x3 = (third(x4) + decoder.guidance[1](maps[2:])).clamp(min=0)

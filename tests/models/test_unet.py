@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import pytest
@@ -51,13 +50,6 @@ def test_a_picture_scores_the_same_alone_and_in_a_batch() -> None:
     pictures = torch.randn(3, 3, 33, 47, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(network(pictures)[1], network(pictures[1:2])[0], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(("upsampling", "batchnorm"), list(itertools.product(["bilinear", "deconv"], [True, False])))
-def test_every_parameter_learns(upsampling: str, batchnorm: bool) -> None:
-    network = build_model("unet", feature_scale=16, upsampling=upsampling, batchnorm=batchnorm)
-    F.cross_entropy(network(torch.randn(2, 3, 32, 32)), torch.randint(0, 2, (2, 32, 32))).backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_the_convolution_commutes_with_the_interpolation() -> None:
