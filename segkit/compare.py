@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from segkit.config import RunConfig, parse_yaml, validate_run
 from segkit.dataset import Case, cases_of_split, find_cases, load_pair, require_apart, require_files
@@ -34,7 +35,6 @@ from segkit.evaluation import evaluate_pairs
 from segkit.io import write_csv, write_json, write_png
 from segkit.models import build_model
 from segkit.models.counting import count_parameters
-from segkit.models.outline import outline
 from segkit.plot import strips
 from segkit.predict import load, segment
 from segkit.train import Outcome, Silence, Watcher, train
@@ -338,7 +338,7 @@ def cases_to_score(run: RunConfig, split: str | None) -> list[Case]:
 
 
 def cost_of(run: RunConfig, outcomes: Sequence[Outcome]) -> Cost:
-    with outline():
+    with torch.device("meta"):
         parameters = count_parameters(build_model(run.model))
     steps, minutes = (statistics.fmean(values) for values in zip(*((one.steps, one.minutes) for one in outcomes), strict=True))
     return Cost(parameters, round(steps), minutes)

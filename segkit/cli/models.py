@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,7 +13,7 @@ from segkit.cli.tables import magnitude, print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segkit.models.catalogue import Catalogue, EncoderEntry, ModelEntry, PartEntry
+    from segkit.models.catalogue import Catalogue, EncoderEntry, ModelEntry, PartEntry, SettingEntry
 
 NUMBERS = ("parameters", "multiply-adds")
 WORDS = ("answers", "source")
@@ -25,31 +22,18 @@ WORDS = ("answers", "source")
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the parts as JSON on stdout instead of tables.")
 def models(as_json: bool) -> int:
-    """List what `model:` in a CONFIG can name: architectures, encoders, gates on the skips, bottlenecks and upsamplings.
+    """List what `model:` in a CONFIG can name: architectures, encoders, gates on the skips, bottlenecks, upsamplings and further settings.
 
     Multiply-adds are of one picture of 256x256 with 3 channels.
     """
-    with _uncollected():
-        from segkit.models.catalogue import take_stock
+    from segkit.models.catalogue import take_stock
 
-        catalogue = take_stock()
+    catalogue = take_stock()
     if as_json:
         click.echo(json.dumps(asdict(catalogue)))
     else:
         _print(catalogue)
     return 0
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's garbage collector, which would walk through all that torch imports again and again: a sixth of the time of this command."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _print(catalogue: Catalogue) -> None:
@@ -59,6 +43,7 @@ def _print(catalogue: Catalogue) -> None:
     _print_encoders(catalogue.encoders)
     for setting, parts in (("skip", catalogue.skips), ("bottleneck", catalogue.bottlenecks), ("upsampling", catalogue.upsamplings)):
         _print_parts(setting, parts)
+    _print_settings(catalogue.settings)
     click.echo("Weaknesses of the U-Net that a part answers:")
     for number, weakness in enumerate(WEAKNESSES, start=1):
         click.echo(f"{number}  {weakness}")
@@ -82,3 +67,8 @@ def _print_encoders(entries: Sequence[EncoderEntry]) -> None:
 def _print_parts(setting: str, entries: Sequence[PartEntry]) -> None:
     rows = [(entry.name, f"{entry.extra_parameters:+,}", magnitude(entry.extra_multiply_adds, "+"), entry.answers, entry.source) for entry in entries]
     print_table(f"model.{setting}: what the default unet costs more with each", ("name", *NUMBERS, *WORDS), rows, numbers=NUMBERS, once=WORDS)
+
+
+def _print_settings(entries: Sequence[SettingEntry]) -> None:
+    rows = [(entry.name, entry.value, entry.answers, entry.source) for entry in entries]
+    print_table("further settings of model", ("name", "value", *WORDS), rows, once=WORDS)

@@ -51,15 +51,16 @@ def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_j
     Multiply-adds are those of convolutions, matrix products and attention. Memory is that of float32 and follows from which maps are alive at
     one time; what the libraries borrow for their work comes on top, and in bfloat16 or float16 the maps take half.
     """
+    import torch
+
     from segkit.models import build_model
     from segkit.models.counting import trace_layers
-    from segkit.models.outline import outline
     from segkit.train.trial import batch_shape
 
     rows, columns = _size(size)
     run = _run(source, overrides)
     shape = (1, run.model.in_channels, rows, columns)
-    with outline():
+    with torch.device("meta"):                                         # shapes without values: the largest network costs nothing
         network = build_model(run.model)
         layers = trace_layers(network, shape)
         totals = _total(network, run, shape, layers[0])

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class DeepSupervision(nn.Module):
@@ -30,5 +30,19 @@ class DeepSupervision(nn.Module):
 
 
 def shrink(truth: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, H, W) classes on a coarser grid, by the nearest neighbour."""
-    return truth if truth.shape[-2:] == tuple(size) else F.interpolate(truth[:, None].float(), size=tuple(size), mode="nearest-exact")[:, 0].to(truth.dtype)
+    """(B, H, W) classes on a coarser grid, by the nearest neighbour: each cell has the class of its middle pixel.
+
+    Cells are 1, 2, 4, … pixels long, and the last may reach beyond the picture, where the network has grown it:
+
+        pixel   0 1 2 3 4 5 6 7 8         9 pixels in 3 cells: each is 4 long
+        cell    a a a a b b b b c . . .
+        middle      *       *   *         that of c would lie outside: the nearest pixel inside
+    """
+    rows, columns = (_middles(length, cells, truth.device) for length, cells in zip(truth.shape[-2:], size, strict=True))
+    return truth[:, rows[:, None], columns]
+
+
+def _middles(length: int, cells: int, device: torch.device) -> Tensor:
+    """The middle pixel of each cell along an axis."""
+    side = 1 << (-(-length // cells) - 1).bit_length()                 # the smallest power of two with which the cells cover the axis
+    return (torch.arange(cells, device=device) * side + side // 2).clamp(max=length - 1)

@@ -35,7 +35,9 @@ Checked = TypeVar("Checked", bound=EncoderSettings)
 
 def spell_out(options: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a model by name -> the same with the name of a combination replaced by its parts; what is given besides replaces a part."""
-    return {**COMBINATIONS.get(options.get("name", ""), {"name": options.get("name", "unet")}), **{key: options[key] for key in options if key != "name"}}
+    name = options.get("name", "unet")
+    parts = COMBINATIONS.get(name) if isinstance(name, str) else None      # what is no name is refused where the settings are checked
+    return {**(parts or {"name": name}), **{key: options[key] for key in options if key != "name"}}
 
 
 def build_model(settings: NetworkSettings | str, **options: Any) -> nn.Module:
@@ -46,9 +48,12 @@ def build_model(settings: NetworkSettings | str, **options: Any) -> nn.Module:
     Raises
     ------
     SettingsError
-        No network has that name, one of the options is not a setting of it, or two of them don't go together.
+        No network has that name, one of the options is not a setting of it, or two of them don't go together; or options beside a settings object.
     """
     if not isinstance(settings, str):
+        if options:
+            given = type(settings).__name__
+            raise SettingsError(f"build_model was given a {given} and beside it {', '.join(options)}; give what is beside it to {given} itself")
         return MODELS[settings.name][1](settings)  # type: ignore[attr-defined]
     names = [*MODELS, *COMBINATIONS]
     if settings not in names:

@@ -35,23 +35,30 @@ NORMS: dict[str, Norm] = {"batch": nn.BatchNorm2d, "group": group_norm, "instanc
 
 
 def conv_norm_relu(
-    in_channels: int, out_channels: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, activation: Callable[..., nn.Module] = nn.ReLU
+    in_channels: int,
+    out_channels: int,
+    kernel: int = 3,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    norm: Norm = nn.BatchNorm2d,
+    activation: Callable[..., nn.Module] = nn.ReLU,
 ) -> nn.Sequential:
-    """Convolution without bias, batch norm, ReLU; the size stays, or shrinks by the stride."""
+    """Convolution without bias, norm, ReLU; the size stays, or shrinks by the stride."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels),
+        norm(out_channels),
         activation(inplace=True),
     )
 
 
-def double_conv(in_channels: int, out_channels: int, *, batchnorm: bool) -> nn.Sequential:
-    """Twice 3×3 convolution with bias, batch norm where asked for, ReLU; the size stays."""
+def double_conv(in_channels: int, out_channels: int, norm: Norm | None) -> nn.Sequential:
+    """Twice 3×3 convolution with bias, norm where there is one, ReLU; the size stays."""
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
         layers.append(nn.Conv2d(channels, out_channels, 3, padding=1))
-        if batchnorm:
-            layers.append(nn.BatchNorm2d(out_channels))
+        if norm is not None:
+            layers.append(norm(out_channels))
         layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
 

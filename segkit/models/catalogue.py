@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from segkit.models import COMBINATIONS, ENCODERS, MODELS, build_encoder, build_model
@@ -13,7 +14,6 @@ from segkit.models.bottlenecks import BOTTLENECKS
 from segkit.models.counting import count_multiply_adds, count_parameters
 from segkit.models.gates import GATES
 from segkit.models.guided import GlobalPyramidGuidance
-from segkit.models.outline import outline
 from segkit.models.unet import GUIDED
 from segkit.models.upsampling import UPSAMPLINGS
 
@@ -65,23 +65,47 @@ class ModelEntry:
 
 
 @dataclass(frozen=True)
+class SettingEntry:
+    """A value of a setting that is no part with a class of its own, as it is written in YAML."""
+
+    name: str
+    value: str
+    answers: str
+    source: str
+
+
+SETTINGS = (
+    SettingEntry("deep_supervision", "true", "1: coarser maps of the decoder are scored too, in training", "Lee 2015, https://arxiv.org/abs/1409.5185"),
+    SettingEntry("stem", "deep", "three 3x3 convolutions in place of the 7x7, for ResNets", "He 2019, https://arxiv.org/abs/1812.01187"),
+    SettingEntry("stem", "full", "thin structures: a first map of the picture's size, for ResNets", "He 2016, https://arxiv.org/abs/1512.03385"),
+    SettingEntry("output_stride", "16", "3: the last stage looks twice as far and keeps its size, for ResNets", "Chen 2017, https://arxiv.org/abs/1706.05587"),
+    SettingEntry("output_stride", "8", "3: the last two stages look twice and four times as far, for ResNets", "Chen 2017, https://arxiv.org/abs/1706.05587"),
+    SettingEntry("norm", "group", "small batches: a picture is normalised by itself, for ResNets", "Wu 2018, https://arxiv.org/abs/1803.08494"),
+    SettingEntry("norm", "instance", "small batches: each channel of a picture by itself, for ResNets", "Ulyanov 2016, https://arxiv.org/abs/1607.08022"),
+)
+"""Beside the parts; the default of each is "false", "default", "32" and "batch"."""
+
+
+@dataclass(frozen=True)
 class Catalogue:
     encoders: tuple[EncoderEntry, ...]
     skips: tuple[PartEntry, ...]
     bottlenecks: tuple[PartEntry, ...]
     upsamplings: tuple[PartEntry, ...]
     models: tuple[ModelEntry, ...]
+    settings: tuple[SettingEntry, ...]
 
 
 def take_stock() -> Catalogue:
     """Everything that is registered, also what was added to the dicts after segkit was imported."""
-    with outline():
+    with torch.device("meta"):                                         # shapes without values: building and counting cost little
         return Catalogue(
             encoders=tuple(describe_encoder(name) for name in ENCODERS),
             skips=describe_parts("skip"),
             bottlenecks=describe_parts("bottleneck"),
             upsamplings=describe_parts("upsampling"),
             models=tuple(describe_model(name) for name in (*MODELS, *COMBINATIONS)),
+            settings=SETTINGS,
         )
 
 

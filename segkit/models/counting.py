@@ -1,6 +1,7 @@
 """What a network costs: parameters, multiply-adds and memory, of the whole and of each of its modules.
 
-All but the parameters follows from the operations of one pass. It runs where the weights are: build the network within `outline()`, and it costs nothing.
+All but the parameters follows from the operations of one pass. It runs where the weights are: build the network within ``torch.device("meta")``,
+where tensors have shapes but no values, and it costs next to nothing.
 A multiply-add is one product and its addition in a convolution, a matrix product or attention; norms, activations and interpolation are not counted.
 """
 
@@ -16,9 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode  # what torch's own counters stand on; it has no public name
 from torch.utils.flop_counter import flop_registry, sdpa_flop
-
-from segkit.models.outline import Uncompiled
 
 Shape = tuple[int, ...]
 
@@ -119,7 +119,7 @@ def _tensors(output: Any) -> list[Tensor]:
     return [output] if isinstance(output, Tensor) else [tensor for part in output for tensor in _tensors(part)]
 
 
-class _Tally(Uncompiled):
+class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up multiply-adds, for each module those of its own.
 
     at_work : names of the modules that are in the middle of their call, the innermost last
@@ -127,7 +127,7 @@ class _Tally(Uncompiled):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.at_work = [""]
         self.own: Counter[str] = Counter()
 
@@ -165,11 +165,11 @@ def _followed(module: nn.Module, tally: _Tally) -> Iterator[dict[str, tuple[Shap
             hook.remove()
 
 
-class _Memory(Uncompiled):
+class _Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows what operations made: who still holds it, and how much that was at most."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self.held: dict[StorageWeakRef, int] = {}                      # -> bytes
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.errors import SettingsError
-from segkit.models.blocks import double_conv
+from segkit.models.blocks import Norm, double_conv
 from segkit.models.gates import GATES
 from segkit.models.upsampling import UPSAMPLINGS
 
@@ -56,14 +56,17 @@ def plan_steps(widths: Sequence[int], strides: Sequence[int], out_widths: Sequen
 
 
 class GatedDecoder(nn.ModuleList):
-    """Five maps, finest first -> the decoder's maps, finest first, the finest of the picture's size. Each step joins a gated skip."""
+    """The encoder's maps, finest first, and the bottleneck's -> the decoder's maps, finest first, the finest of the picture's size.
 
-    def __init__(self, steps: Sequence[Step], gate: str, upsampling: str, *, batchnorm: bool) -> None:
-        super().__init__(DecoderStage(step, gate, upsampling, batchnorm=batchnorm) for step in steps)
+    Each step joins a gated skip; the encoder's own last map is not needed.
+    """
+
+    def __init__(self, steps: Sequence[Step], gate: str, upsampling: str, norm: Norm | None) -> None:
+        super().__init__(DecoderStage(step, gate, upsampling, norm) for step in steps)
         self.widths = [step.out for step in reversed(steps)]
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        x, outputs = maps[-1], []
+    def forward(self, maps: Sequence[Tensor], deepest: Tensor) -> list[Tensor]:
+        x, outputs = deepest, []
         for stage, skip in zip(self, [*reversed(maps[:-1]), None], strict=False):
             x = stage(x, skip)
             outputs.append(x)                                          # (B, out, H / stride, W / stride)
@@ -73,11 +76,11 @@ class GatedDecoder(nn.ModuleList):
 class DecoderStage(nn.Module):
     """Deep map up to the skip's size, joined with the gated skip where there is one, then two 3×3 convolutions."""
 
-    def __init__(self, step: Step, gate: str, upsampling: str, *, batchnorm: bool) -> None:
+    def __init__(self, step: Step, gate: str, upsampling: str, norm: Norm | None) -> None:
         super().__init__()
         self.up = UPSAMPLINGS[upsampling](step.deep, step.out, step.factor)
         self.gate = GATES[gate](step.skip, step.deep, step.factor) if step.skip else None
-        self.conv = double_conv(step.skip + step.out, step.out, batchnorm=batchnorm)
+        self.conv = double_conv(step.skip + step.out, step.out, norm)
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         up = self.up(x)                                                # (B, out, factor · h, factor · w)

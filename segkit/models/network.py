@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segkit.models.blocks import initialise, pad_to_multiple
+from segkit.models.blocks import NORMS, initialise, pad_to_multiple
 from segkit.models.bottlenecks import BOTTLENECKS
 from segkit.models.encoders import ENCODERS
 from segkit.models.settings import NetworkSettings
@@ -17,13 +17,13 @@ class Network(nn.Module):
     """(B, C, H, W) picture -> (B, K, H, W) logits, for any H and W.
 
     (B, S, C, H, W), B runs of S neighbouring slices, become (B · S, K, H, W); only a bottleneck along the slices tells them from single pictures.
-    While training with deep supervision: a list of logits, those of the picture's size first.
+    While training with deep supervision: a list of logits, those of the picture's size first, coarser ones of every cell that has a pixel of the picture in it.
     """
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.encoder = ENCODERS[settings.encoder](settings, None)
-        self.bottleneck = BOTTLENECKS[settings.bottleneck](self.encoder.widths[-1])
+        self.bottleneck = BOTTLENECKS[settings.bottleneck](self.encoder.widths[-1], NORMS[settings.norm])
         self.multiple = max(self.encoder.strides)
 
     def add_heads(self, widths: Sequence[int], settings: NetworkSettings) -> None:
@@ -35,22 +35,28 @@ class Network(nn.Module):
                 initialise(part)
 
     @abstractmethod
-    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The encoder's five maps, finest first -> the maps that are scored, that of the picture's size first."""
+    def decode(self, maps: Sequence[Tensor], deepest: Tensor) -> list[Tensor]:
+        """The encoder's five maps, finest first, and what the bottleneck made of the last -> the maps that are scored, that of the picture's size first."""
 
     def forward(self, picture: Tensor, deepest: Tensor | None = None) -> Tensor | list[Tensor]:
         slices = picture.shape[1] if picture.ndim == 5 else 1
         picture = picture.flatten(0, -4)
         height, width = picture.shape[-2:]
         maps = self.encoder(pad_to_multiple(picture, self.multiple))       # finest first: (B, widths[i], H / strides[i], W / strides[i])
-        maps[-1] = self.bottleneck(maps[-1], slices) if deepest is None else deepest
-        finest, *others = self.decode(maps)
+        finest, *others = self.decode(maps, self.bottleneck(maps[-1], slices) if deepest is None else deepest)
         logits = self.head(finest)[..., :height, :width]                   # (B, K, H, W)
         if not self.training or not self.side_heads:
             return logits
-        return [logits, *(head(x) for head, x in zip(self.side_heads, others, strict=False))]
+        grown = finest.shape[-2:]
+        sides = (head(x) for head, x in zip(self.side_heads, others, strict=False))
+        return [logits, *(one[..., : _cells(height, one.shape[-2], grown[0]), : _cells(width, one.shape[-1], grown[1])] for one in sides)]
 
     def deepest(self, picture: Tensor) -> Tensor:
         """(B, C, H, W) -> the encoder's last map, before the bottleneck. A long volume's are gathered first, passed through the
         bottleneck together, and given back to `forward` a few slices at a time."""
         return self.encoder(pad_to_multiple(picture, self.multiple))[-1]
+
+
+def _cells(length: int, cells: int, grown: int) -> int:
+    """How many of the cells that an axis of `grown` pixels is cut into have one of its first `length` pixels in them."""
+    return -(-length * cells // grown)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from segkit.models.blocks import NORMS, Norm
 from segkit.models.bottlenecks import BOTTLENECKS
 from segkit.models.encoders.settings import EncoderSettings, require_name
 from segkit.models.upsampling import UPSAMPLINGS
 
 
 class NetworkSettings(EncoderSettings):
-    """An encoder, a bottleneck, a way up and its heads: each is chosen by itself, and any combination builds.
+    """An encoder, a bottleneck and a way up, each chosen by itself, and whether coarser maps are scored too; any combination builds.
 
     bottleneck : what stands on the deepest map: "none", "sapf", "transformer" or "slice_gru" (along the slices of a volume).
     upsampling : "bilinear" (interpolation and a 1×1 convolution) or "deconv" (a transposed convolution).
     decoder_widths : channels on the way up, coarsest first; null for the encoder's own (plain) or 256, 128, 64, 32, 16.
-    decoder_batchnorm : batch norm in the decoder; null for none with the plain encoder, as in its table of counts, and for one with any other.
+    decoder_batchnorm : `norm` in the decoder too; null for none with the plain encoder, as in its table of counts, and for one with any other.
     deep_supervision : while training, other maps of the decoder are scored too.
     """
 
@@ -40,8 +41,10 @@ class NetworkSettings(EncoderSettings):
         return getattr(BOTTLENECKS[self.bottleneck], "along_slices", False)
 
     @property
-    def normalises_decoder(self) -> bool:
-        return self.encoder != "plain" if self.decoder_batchnorm is None else self.decoder_batchnorm
+    def decoder_norm(self) -> Norm | None:
+        """The norm behind each convolution of the decoder; None for none."""
+        normalises = self.encoder != "plain" if self.decoder_batchnorm is None else self.decoder_batchnorm
+        return NORMS[self.norm] if normalises else None
 
     def widths_up(self, widths: tuple[int, ...]) -> tuple[int, ...] | None:
         """Channels on the way up behind an encoder of these widths; None for the usual ones."""

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import model_validator
 from torch import Tensor
 
+from segkit.models.blocks import NORMS
 from segkit.models.decoder import GatedDecoder, plan_steps
 from segkit.models.encoders.settings import require_name
 from segkit.models.gates import GATES
@@ -34,7 +35,7 @@ class UNetSettings(NetworkSettings):
     def _known_skip(self) -> UNetSettings:
         require_name("skip", self.skip, [*GATES, GUIDED])
         if self.skip == GUIDED and (self.decoder_widths is not None or self.decoder_batchnorm is not None):
-            raise ValueError("skip gpg adds the skips to the decoder's maps, which so have the skips' widths, and batch norm; leave decoder_* out")
+            raise ValueError("skip gpg adds the skips to the decoder's maps, which so have the skips' widths, and a norm; leave decoder_* out")
         return self
 
 
@@ -48,12 +49,12 @@ class UNet(Network):
         self.decoder = build_decoder(settings, self.encoder.widths, self.encoder.strides)
         self.add_heads(self.decoder.widths[:-1], settings)                 # the coarsest would weigh nothing in deep supervision
 
-    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return self.decoder(maps)
+    def decode(self, maps: Sequence[Tensor], deepest: Tensor) -> list[Tensor]:
+        return self.decoder(maps, deepest)
 
 
 def build_decoder(settings: UNetSettings, widths: tuple[int, ...], strides: tuple[int, ...]) -> GatedDecoder | GuidedDecoder:
     steps = plan_steps(widths, strides, settings.widths_up(widths))
     if settings.skip == GUIDED:
-        return GuidedDecoder(steps, settings.upsampling)
-    return GatedDecoder(steps, settings.skip, settings.upsampling, batchnorm=settings.normalises_decoder)
+        return GuidedDecoder(steps, settings.upsampling, NORMS[settings.norm])
+    return GatedDecoder(steps, settings.skip, settings.upsampling, settings.decoder_norm)

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from segkit.models.blocks import double_conv
+from segkit.models.blocks import Norm, double_conv
 from segkit.models.decoder import DecoderStage, Step, plan_steps
 from segkit.models.network import Network
 from segkit.models.settings import NetworkSettings
@@ -39,19 +39,19 @@ class UNetPlusPlus(Network):
     def __init__(self, settings: UNetPlusPlusSettings) -> None:
         super().__init__(settings)
         steps = plan_steps(self.encoder.widths, self.encoder.strides, settings.widths_up(self.encoder.widths))
-        batchnorm, upsampling = settings.normalises_decoder, settings.upsampling
-        self.nodes = nn.ModuleDict(build_nodes(steps, upsampling, batchnorm=batchnorm))
-        self.last = nn.ModuleList(DecoderStage(step, "none", upsampling, batchnorm=batchnorm) for step in steps[4:])   # where X[0,·] is half the picture
+        norm, upsampling = settings.decoder_norm, settings.upsampling
+        self.nodes = nn.ModuleDict(build_nodes(steps, upsampling, norm))
+        self.last = nn.ModuleList(DecoderStage(step, "none", upsampling, norm) for step in steps[4:])   # where X[0,·] is half the picture
         self.add_heads([steps[-1].out, *[steps[3].out] * 3], settings)
 
-    def decode(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        *others, x = self.triangle(maps)[1:]
+    def decode(self, maps: Sequence[Tensor], deepest: Tensor) -> list[Tensor]:
+        *others, x = self.triangle([*maps[:-1], deepest])[1:]
         for stage in self.last:
             x = stage(x, None)
         return [x, *reversed(others)]
 
     def triangle(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """X[0,0] … X[0,4]."""
+        """Column 0 -> row 0: X[0,0] … X[4,0] -> X[0,0] … X[0,4]."""
         rows = [[x] for x in maps]
         for column in range(1, len(rows)):
             for level in range(len(rows) - column):
@@ -62,16 +62,16 @@ class UNetPlusPlus(Network):
 class Node(nn.Module):
     """The maps before it in its row, and the one below it brought up -> (B, out, H, W)."""
 
-    def __init__(self, deep: int, beside: int, out: int, factor: int, upsampling: str, *, batchnorm: bool) -> None:
+    def __init__(self, deep: int, beside: int, out: int, factor: int, upsampling: str, norm: Norm | None) -> None:
         super().__init__()
         self.up = UPSAMPLINGS[upsampling](deep, out, factor)
-        self.conv = double_conv(beside + out, out, batchnorm=batchnorm)
+        self.conv = double_conv(beside + out, out, norm)
 
     def forward(self, row: Sequence[Tensor], below: Tensor) -> Tensor:
         return self.conv(torch.cat([*row, self.up(below)], dim=1))
 
 
-def build_nodes(steps: Sequence[Step], upsampling: str, *, batchnorm: bool) -> dict[str, Node]:
+def build_nodes(steps: Sequence[Step], upsampling: str, norm: Norm | None) -> dict[str, Node]:
     """``"i_j"`` -> X[i,j] for all j > 0; steps[3 - i] is the one that leads to row i."""
     nodes = {}
     for level in range(4):
@@ -79,5 +79,5 @@ def build_nodes(steps: Sequence[Step], upsampling: str, *, batchnorm: bool) -> d
         encoder_below = steps[2 - level].skip if level < 3 else step.deep
         for column in range(1, 5 - level):
             deep, beside = encoder_below if column == 1 else step.deep, step.skip + (column - 1) * step.out
-            nodes[f"{level}_{column}"] = Node(deep, beside, step.out, step.factor, upsampling, batchnorm=batchnorm)
+            nodes[f"{level}_{column}"] = Node(deep, beside, step.out, step.factor, upsampling, norm)
     return nodes

@@ -12,7 +12,6 @@ from segkit.dataset import Case, find_cases, require_files
 from segkit.errors import SettingsError
 from segkit.io import Format, sniff
 from segkit.models import build_model
-from segkit.models.outline import outline
 from segkit.pretrained import Told, silent
 from segkit.train.state import first_weights
 
@@ -45,7 +44,7 @@ def require_volumes(run: RunConfig, slices: Sequence[int]) -> None:
 
 def require_step(run: RunConfig) -> None:
     """SettingsError where no training step can be made of a batch of the settings; it is tried on shapes alone, which takes no memory."""
-    with outline(), torch.no_grad():
+    with torch.device("meta"), torch.no_grad():
         network, batch = build_model(run.model).train(), torch.zeros(batch_shape(run))
         with telling_of_batch(run):
             network(batch)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch import nn
 from toys import toy_settings
 
 from segkit.cli import main
@@ -20,8 +21,38 @@ from segkit.predict import score_volume
 from segkit.train import train
 
 
+def started(channels: int) -> SliceGRU:
+    """One that weighs: at the very start none does."""
+    gru = SliceGRU(channels, nn.BatchNorm2d)
+    nn.init.normal_(gru.weigh.weight)
+    return gru
+
+
+def scanner() -> nn.Module:
+    """A network whose bottleneck weighs."""
+    torch.manual_seed(0)
+    network = build_model("unet", feature_scale=16, bottleneck="slice_gru", in_channels=1).eval()
+    nn.init.normal_(network.bottleneck.weigh.weight)
+    return network
+
+
+def test_it_begins_by_handing_every_slice_on_as_it_is() -> None:
+    run = torch.randn(4, 8, 3, 4)
+    assert torch.equal(SliceGRU(8, nn.BatchNorm2d)(run, slices=4), run)
+    network = build_model("unet", feature_scale=16, bottleneck="slice_gru", in_channels=1).eval()
+    deepest = torch.randn(4, 64, 3, 4)
+    assert torch.equal(network.bottleneck(deepest, 4), deepest)                # also where a whole network starts its weights
+
+
+def test_a_weight_is_twice_the_sigmoid_of_what_was_seen_on_both_ways() -> None:
+    gru, run = started(4), torch.randn(1, 3, 4, 2, 2)
+    seen = torch.cat([gru.down(run), gru.up(run.flip(1)).flip(1)], dim=2)
+    weights = 2 / (1 + torch.exp(-(seen @ gru.weigh.weight.T + gru.weigh.bias)))
+    torch.testing.assert_close(gru(run[0], slices=3), run[0] * weights[0, :, :, None, None])
+
+
 def test_a_slice_knows_of_the_slices_on_both_sides() -> None:
-    gru = SliceGRU(8)
+    gru = started(8)
     run = torch.randn(5, 8, 3, 4)
     changed = run.clone()
     changed[0] += 1
@@ -33,7 +64,7 @@ def test_a_slice_knows_of_the_slices_on_both_sides() -> None:
 
 
 def test_runs_do_not_know_of_each_other() -> None:
-    gru = SliceGRU(8)
+    gru = started(8)
     runs = torch.randn(6, 8, 3, 4)
     torch.testing.assert_close(gru(runs, slices=3)[:3], gru(runs[:3], slices=3))
 
@@ -50,8 +81,7 @@ def test_the_state_follows_the_formula() -> None:
 
 
 def test_the_order_of_the_slices_matters_to_a_whole_network_and_only_within_a_run() -> None:
-    torch.manual_seed(0)
-    network = build_model("unet", feature_scale=16, bottleneck="slice_gru", in_channels=1).eval()
+    network = scanner()
     volume = torch.randn(1, 4, 1, 32, 32)
     with torch.no_grad():
         together, single = network(volume), network(volume[0])
@@ -62,8 +92,7 @@ def test_the_order_of_the_slices_matters_to_a_whole_network_and_only_within_a_ru
 
 @pytest.mark.parametrize("whole_up_to", [0, 10**6])
 def test_prediction_walks_the_whole_volume_however_it_is_cut(whole_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    network = build_model("unet", feature_scale=16, bottleneck="slice_gru", in_channels=1).eval()
+    network = scanner()
     engine = TorchEngine(network, "cpu", "fp32")
     volume = torch.randn(7, 1, 32, 48)
     tiles = TileSettings(whole_up_to=whole_up_to, tile=(32, 48))
@@ -77,9 +106,16 @@ def test_prediction_walks_the_whole_volume_however_it_is_cut(whole_up_to: int, m
         torch.testing.assert_close(flipped, (expected + network(volume.flip(-1)[None]).flip(-1)) / 2, rtol=1e-3, atol=1e-3)
 
 
+def test_a_volume_is_scored_in_bfloat16() -> None:
+    network, volume = scanner(), torch.randn(5, 1, 32, 48)
+    full, half = (torch.cat([*TorchEngine(network, "cpu", precision).score_volume(lambda: volume.split(2))]) for precision in ("fp32", "bf16"))
+    assert half.shape == (5, 2, 32, 48)
+    assert half.dtype == torch.float32
+    assert (half - full).abs().mean() < 0.05 * full.abs().mean()
+
+
 def test_windows_of_a_large_volume_are_stitched() -> None:
-    torch.manual_seed(0)
-    engine = TorchEngine(build_model("unet", feature_scale=16, bottleneck="slice_gru", in_channels=1), "cpu", "fp32")
+    engine = TorchEngine(scanner(), "cpu", "fp32")
     volume = torch.randn(3, 1, 40, 72)
     scored = list(score_volume(lambda: iter(volume), (40, 72), engine, TileSettings(whole_up_to=0, tile=(32, 32), overlap=0.25)))
     assert [tuple(one.shape) for one in scored] == [(2, 40, 72)] * 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import pytest
@@ -10,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from segkit.config import validate_run
 from segkit.errors import SettingsError
-from segkit.models import build_model
+from segkit.models import UNetSettings, build_model
 from segkit.models.blocks import pad_to_multiple
 from segkit.models.upsampling import BilinearUpsampling
 
@@ -52,13 +52,6 @@ def test_a_picture_scores_the_same_alone_and_in_a_batch() -> None:
         torch.testing.assert_close(network(pictures)[1], network(pictures[1:2])[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("upsampling", "batchnorm"), list(itertools.product(["bilinear", "deconv"], [True, False])))
-def test_every_parameter_learns(upsampling: str, batchnorm: bool) -> None:
-    network = build_model("unet", feature_scale=16, upsampling=upsampling, batchnorm=batchnorm)
-    F.cross_entropy(network(torch.randn(2, 3, 32, 32)), torch.randint(0, 2, (2, 32, 32))).backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
-
-
 def test_the_convolution_commutes_with_the_interpolation() -> None:
     up = BilinearUpsampling(6, 4)
     x = torch.randn(2, 6, 5, 7)
@@ -85,6 +78,19 @@ def test_padding_mirrors_where_it_can_and_repeats_where_it_must() -> None:
 
 def test_the_decoder_has_no_batch_norm() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in build_model("unet").decoder.modules())
+
+
+def test_settings_that_are_made_take_no_options_beside_them() -> None:
+    settings = UNetSettings(feature_scale=16)
+    assert build_model(settings).encoder.widths == (4, 8, 16, 32, 64)
+    with pytest.raises(SettingsError, match="was given a UNetSettings and beside it skip, num_classes; give what is beside it to UNetSettings itself"):
+        build_model(settings, skip="cbam", num_classes=3)
+
+
+@pytest.mark.parametrize("name", [["unet"], {"unet": 1}, 3, None])
+def test_a_name_that_is_no_text_is_refused_in_words(name: object) -> None:
+    with pytest.raises(SettingsError, match="model"):
+        validate_run({"model": {"name": name}}, "test.yaml")
 
 
 def test_an_unknown_name_gets_the_nearest_one() -> None:

@@ -1,6 +1,7 @@
 """Bottlenecks: what the deepest map passes before the way up. A new one is a class in a file of its own and a line in `BOTTLENECKS`.
 
-It is made with the number of channels, called with (map, slices that stand behind each other in the batch), and returns a map of the same shape.
+It is made with (number of channels, norm that the network is built with), called with (map, slices that stand behind each other in the batch),
+and returns a map of the same shape.
 Its class may say which weakness of the U-Net it `answers`, and its `source`: `segkit models` shows both.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from segkit.models.blocks import Norm
 from segkit.models.bottlenecks.sapf import ScaleAwareFusion
 from segkit.models.bottlenecks.slice_gru import SliceGRU
 from segkit.models.bottlenecks.transformer import TransformerBottleneck
@@ -16,7 +18,7 @@ from segkit.models.bottlenecks.transformer import TransformerBottleneck
 class NoBottleneck(nn.Module):
     """(B, C, h, w) -> the same."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
 
     def forward(self, x: Tensor, slices: int = 1) -> Tensor:

@@ -8,27 +8,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from segkit.models.blocks import Norm
+
 WIDTH = 128
 """Numbers in the state of each direction, at most."""
 
 
 class SliceGRU(nn.Module):
-    """(B · S, C, h, w), B runs of S neighbouring slices -> the same, each slice's channels weighted by what was seen in both directions."""
+    """(B · S, C, h, w), B runs of S neighbouring slices -> the same, each slice's channels weighted by what was seen in both directions.
+
+    The weights lie between 0 and 2 and all start at 1: an untrained one hands its slices on as they are.
+    """
 
     answers = "slices by themselves: what lies above and below says what to look for"
     source = "Cho 2014, https://arxiv.org/abs/1406.1078"
     along_slices = True
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
         width = min(channels, WIDTH)
         self.down, self.up = AttentiveGRU(channels, width), AttentiveGRU(channels, width)
         self.weigh = nn.Linear(2 * width, channels)
+        nn.init.zeros_(self.weigh.weight)
+        nn.init.zeros_(self.weigh.bias)
 
     def forward(self, x: Tensor, slices: int = 1) -> Tensor:
         runs = x.reshape(-1, slices, *x.shape[1:])                                       # (B, S, C, h, w)
         seen = torch.cat([self.down(runs), self.up(runs.flip(1)).flip(1)], dim=2)      # (B, S, 2 · width)
-        weights = 2 * torch.sigmoid(self.weigh(seen))                                  # 1 where nothing is known
+        weights = 2 * torch.sigmoid(self.weigh(seen))                                  # (B, S, C)
         return (runs * weights[..., None, None]).flatten(0, 1)
 
 
@@ -37,7 +44,7 @@ class AttentiveGRU(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.query, self.key = nn.Linear(width, width), nn.Linear(channels, width)
+        self.query, self.key = nn.Linear(width, width), nn.Linear(channels, width, bias=False)   # the softmax would take no notice of a key's bias
         self.cell = nn.GRUCell(channels, width)
 
     def forward(self, runs: Tensor) -> Tensor:

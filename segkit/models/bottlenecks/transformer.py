@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.models.blocks import Norm
+
 GRID = 14
 """Positions are learned on a grid of 14×14 (a 224×224 picture at stride 16) and interpolated to the size at hand."""
 
@@ -17,12 +19,12 @@ HEAD_WIDTH = 32
 
 
 class TransformerBottleneck(nn.Module):
-    """(B, C, h, w) -> the same, for any h and w."""
+    """(B, C, h, w) -> the same, for any h and w. Its own norms are over the channels of each position, as a transformer's are, whatever `norm` is."""
 
     answers = "3: every position looks at every other"
     source = "Chen 2021, https://arxiv.org/abs/2102.04306"
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
         self.positions = nn.Parameter(torch.randn(1, channels, GRID, GRID) * 0.02)
         self.layers = nn.Sequential(*(TransformerLayer(channels) for _ in range(LAYERS)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from segkit.errors import SettingsError
-from segkit.models.blocks import double_conv, initialise
+from segkit.models.blocks import Norm, double_conv, initialise
 from segkit.models.encoders.encoder import Encoder
 from segkit.models.encoders.settings import EncoderSettings
 
@@ -28,10 +28,10 @@ class PlainEncoder(Encoder):
     source = "Ronneberger 2015, https://arxiv.org/abs/1505.04597"
     strides = (1, 2, 4, 8, 16)
 
-    def __init__(self, in_channels: int, widths: Sequence[int], *, batchnorm: bool) -> None:
+    def __init__(self, in_channels: int, widths: Sequence[int], norm: Norm | None) -> None:
         super().__init__()
         self.widths = tuple(widths)
-        self.stages = nn.ModuleList(double_conv(before, width, batchnorm=batchnorm) for before, width in zip((in_channels, *widths), widths, strict=False))
+        self.stages = nn.ModuleList(double_conv(before, width, norm) for before, width in zip((in_channels, *widths), widths, strict=False))
         self.halve = nn.MaxPool2d(2)
         initialise(self)
 
@@ -52,4 +52,5 @@ def build_plain(settings: EncoderSettings, num_classes: int | None = None) -> En
     """
     if num_classes is not None:
         raise SettingsError("the plain encoder has no classification network; choose a ResNet or a light encoder")
-    return PlainEncoder(settings.in_channels, plain_widths(settings.feature_scale or DEFAULT_SCALE), batchnorm=settings.batchnorm)
+    norm = nn.BatchNorm2d if settings.batchnorm else None
+    return PlainEncoder(settings.in_channels, plain_widths(settings.feature_scale or DEFAULT_SCALE), norm)

@@ -30,7 +30,7 @@ class EncoderSettings(BaseModel):
     stem : ResNets: "default" (7×7, stride 2, max-pool), "deep" (three 3×3 in place of the 7×7), "full" (3×3 at full resolution, no max-pool).
     output_stride : ResNets: of the deepest map with the default stem; 16 and 8 put dilation in place of stride in the last one or two stages.
     zero_init : ResNets: the last norm of each residual branch starts at 0.
-    norm : ResNets: "batch", "group" or "instance".
+    norm : ResNets: "batch", "group" or "instance", in all parts of a network that is built on one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
