@@ -26,9 +26,10 @@ def models(as_json: bool) -> int:
 
     Multiply-adds are of one picture of 256x256 with 3 channels.
     """
+    from segkit.cli.progress import watch
     from segkit.models.catalogue import take_stock
 
-    catalogue = take_stock()
+    catalogue = take_stock(lambda names: watch(names, "counting"))
     if as_json:
         click.echo(json.dumps(asdict(catalogue)))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,11 +96,14 @@ class Catalogue:
     settings: tuple[SettingEntry, ...]
 
 
-def take_stock() -> Catalogue:
-    """Everything that is registered, also what was added to the dicts after segkit was imported."""
+def take_stock(progress: Callable[[Sequence[str]], Iterable[str]] = iter) -> Catalogue:
+    """Everything that is registered, also what was added to the dicts after segkit was imported.
+
+    `progress` is wrapped around the names of the encoders, whose counting takes seconds, to draw a bar.
+    """
     with torch.device("meta"):                                         # shapes without values: building and counting cost little
         return Catalogue(
-            encoders=tuple(describe_encoder(name) for name in ENCODERS),
+            encoders=tuple(describe_encoder(name) for name in progress(tuple(ENCODERS))),
             skips=describe_parts("skip"),
             bottlenecks=describe_parts("bottleneck"),
             upsamplings=describe_parts("upsampling"),
