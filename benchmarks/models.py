@@ -1,9 +1,10 @@
 """What each encoder and each skip gate costs on UNet: parameters, multiply-adds, milliseconds of a forward pass and of a training step.
 
-    python benchmarks/models.py [--encoders plain,resnet18,resnet34] [--skips none,se,cbam,scse,attention] [--size 512] [--repeats 3] [--no-train]
+    python benchmarks/models.py [--encoders plain,resnet18,resnet34 | all] [--skips se,cbam,scse,attention] [--size 512] [--repeats 3] [--no-train]
 
 Forward: one picture of size×size in float32 channels-first (as most loops run it), float32 channels-last and bfloat16
 channels-last, batch norms folded as `segkit predict` does it. Training: 4 patches of 256×256, float32 channels-last.
+"none" is always measured first: "on none" is what a gate takes beside it. Half a minute for each line on two cores.
 All variants of one network are timed in turns in one process, so that other load on the machine hits them all; medians are printed.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -68,8 +70,8 @@ def time_in_turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoders", default="plain,resnet18,resnet34,mobilenet_v2", help=f"of {', '.join(ENCODERS)}")
-    parser.add_argument("--skips", default="none,se,cbam,scse,attention,gpg", help=f"of {', '.join(GATES)}, gpg")
+    parser.add_argument("--encoders", default="plain,resnet18,resnet34,mobilenet_v2", help=f"all, or of {', '.join(ENCODERS)}")
+    parser.add_argument("--skips", default="se,cbam,scse,attention,gpg", help=f"of {', '.join(GATES)}, gpg")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-train", action="store_true", help="leave the training step out")
@@ -78,9 +80,9 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {amx}; {given.size}x{given.size}, median of {given.repeats}")
     print(f"{'encoder':<14} {'skip':<10} {'parameters':>12} {'G mult-adds':>12}", end=" ")
     print(f"{'plain fp32':>11} {'fp32':>8} {'bf16':>8} {'ratio':>6} {'on none':>8} {'train step':>11}")
-    for encoder in given.encoders.split(","):
-        without = None
-        for skip in given.skips.split(","):
+    for encoder in ENCODERS if given.encoders == "all" else given.encoders.split(","):
+        without = math.nan
+        for skip in ("none", *(name for name in given.skips.split(",") if name != "none")):
             torch.manual_seed(0)
             network = build_model("unet", encoder=encoder, skip=skip)
             calls = forward_passes(network, given.size)
@@ -88,7 +90,7 @@ def main() -> None:
                 calls["train"] = training_step(network)
             times = time_in_turns(calls, given.repeats)
             best = min(times["fp32"], times["bf16"])
-            without = without or best
+            without = best if skip == "none" else without
             outline, count = copy.deepcopy(network).to("meta").eval(), count_parameters(network)
             trained = f"{times['train']:>8.0f} ms" if "train" in times else f"{'–':>11}"
             print(f"{encoder:<14} {skip:<10} {count:>12,} {count_multiply_adds(outline, (1, 3, given.size, given.size)) / 1e9:>12.2f}", end=" ")
