@@ -64,14 +64,15 @@ def seconds_until_ready(name: str, network: nn.Module, batch: Tensor) -> tuple[f
 
 def time_in_turns(calls: dict[str, Scored], batch: Tensor, repeats: int) -> dict[str, tuple[float, float]]:
     """Name -> median milliseconds by the clock and of the processor's cores together, after one turn that is not counted."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in calls}
     for turn in range(repeats + 1):
         for name, call in calls.items():
             clock, processor = time.perf_counter(), time.process_time()
             call(batch)
             if turn > 0:
-                times[name].append((1e3 * (time.perf_counter() - clock), 1e3 * (time.process_time() - processor)))
-    return {name: (statistics.median(clock), statistics.median(processor)) for name, values in times.items() for clock, processor in [zip(*values, strict=True)]}
+                times[name][0].append(1e3 * (time.perf_counter() - clock))
+                times[name][1].append(1e3 * (time.process_time() - processor))
+    return {name: (statistics.median(clock), statistics.median(processor)) for name, (clock, processor) in times.items()}
 
 
 def features() -> str:
@@ -102,7 +103,8 @@ def main() -> None:
         reference, _ = times["plain torch fp32"]
         for name, (milliseconds, processor) in times.items():
             off = float((calls[name](batch) - right).abs().max() / right.abs().max())
-            print(f"{name:<18} {milliseconds:>7.0f} ms {reference / milliseconds:>6.2f} times plain {processor:>8.0f} ms of processor time   logits off by {off:.0e}", flush=True)
+            print(f"{name:<18} {milliseconds:>7.0f} ms {reference / milliseconds:>6.2f} times plain {processor:>8.0f} ms of cores  ", end=" ")
+            print(f"logits off by {off:.0e}", flush=True)
     print("\nready, with the first picture: without its graph, with it")
     for name in ENGINES:
         if any(call.startswith(name) for call in calls):

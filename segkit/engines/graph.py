@@ -44,6 +44,8 @@ def export_graph(network: nn.Module) -> bytes:
     folded = fold_batch_norms(copy.deepcopy(network).cpu().float().eval())
     written, sizes = io.BytesIO(), {0: "n", 2: "h", 3: "w"}
     names: dict[str, Any] = {"input_names": [PICTURE], "output_names": [LOGITS], "dynamic_axes": {PICTURE: sizes, LOGITS: sizes}}
+    torch.onnx.register_custom_op_symbolic("aten::channel_shuffle", _channel_shuffle, OPSET)  # type: ignore[attr-defined]
+    torch._C._jit_set_onnx_log_output_stream("stderr")                  # where it fails it prints the graph, and stdout is for data
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # branches on the size: see `grow`
@@ -82,6 +84,21 @@ def grow(batch: Tensor, shape: tuple[int, int]) -> Tensor:
 def multiple_of(network: nn.Module) -> int:
     """What height and width of a batch must be multiples of."""
     return int(getattr(network, "multiple", 1))
+
+
+def _channel_shuffle(graph: Any, x: Any, groups: Any) -> Any:
+    """The one operation of segkit's networks that the exporter lacks: (N, groups · c, h, w) -> the same, a channel of each group in turn.
+
+    In shapes for ONNX, 0 is "as it is" and -1 "what is left"; c itself is not known here.
+    """
+
+    def reshaped(x: Any, *shape: int) -> Any:
+        return graph.op("Reshape", x, graph.op("Constant", value_t=torch.tensor(shape)))
+
+    last = graph.op("Transpose", reshaped(x, 0, 0, -1), perm_i=[0, 2, 1])            # (N, h · w, groups · c)
+    count = torch.onnx.symbolic_helper._get_const(groups, "i", "groups")  # type: ignore[no-untyped-call]
+    apart = reshaped(last, 0, 0, count, -1)                                           # (N, h · w, groups, c)
+    return graph.op("Reshape", graph.op("Transpose", apart, perm_i=[0, 3, 2, 1]), graph.op("Shape", x))    # (N, c, groups, h · w) before
 
 
 def _example(network: nn.Module) -> Tensor:

@@ -26,6 +26,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "sapf": {"feature_scale": 16, "bottleneck": "sapf"},
     "transformer": {"feature_scale": 16, "bottleneck": "transformer"},
     "resnet18 with cbam": {"encoder": "resnet18", "skip": "cbam", "upsampling": "deconv", "num_classes": 3},
+    "shufflenet": {"encoder": "shufflenet_v2_x1_0"},
+    "mobilenet with gpg": {"encoder": "mobilenet_v2", "skip": "gpg"},
 }
 
 
