@@ -22,6 +22,8 @@ class TorchEngine:
     The network handed over is copied, so that it can go on training.
     """
 
+    name = "torch"
+
     def __init__(self, network: nn.Module, device: str = "auto", precision: str = "auto") -> None:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
@@ -40,7 +42,7 @@ class TorchEngine:
     @property
     def along_slices(self) -> bool:
         """Whether the network looks along the slices of a volume: then volumes go through `score_volume`."""
-        return bool(getattr(getattr(self._network, "bottleneck", None), "along_slices", False))
+        return looks_along_slices(self._network)
 
     @torch.inference_mode()
     def score_volume(self, batches: Callable[[], Iterable[Tensor]]) -> Iterator[Tensor]:
@@ -57,7 +59,7 @@ class TorchEngine:
     @property
     def attention_paths(self) -> tuple[str, ...]:
         """Where in the network spatial weights are made, `decoder.2.gate.spatial`; empty where nowhere."""
-        return tuple(path for path, module in self._network.named_modules() if getattr(module, "draws_attention", False))
+        return attention_paths(self._network)
 
     @contextmanager
     def watch_attention(self) -> Iterator[dict[str, Tensor]]:
@@ -76,6 +78,16 @@ class TorchEngine:
         """(h, w) of a batch -> the size that the network works at: it grows pictures at their ends to a multiple of its largest stride."""
         height, width = (-(-length // self._multiple) * self._multiple for length in shape)
         return height, width
+
+
+def looks_along_slices(network: nn.Module) -> bool:
+    """Whether the network's bottleneck wants all slices of a volume at once."""
+    return bool(getattr(getattr(network, "bottleneck", None), "along_slices", False))
+
+
+def attention_paths(network: nn.Module) -> tuple[str, ...]:
+    """Where in the network spatial weights are made, `decoder.2.gate.spatial`; empty where nowhere."""
+    return tuple(path for path, module in network.named_modules() if getattr(module, "draws_attention", False))
 
 
 def _keep(seen: dict[str, Tensor], path: str, module: nn.Module, given: Any, weights: Tensor) -> None:

@@ -1,0 +1,34 @@
+"""ONNX Runtime on the processor, https://onnxruntime.ai."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segkit.engines.extras import require
+from segkit.engines.graph import LOGITS, PICTURE
+from segkit.engines.graph_engine import GraphEngine, Run
+from segkit.engines.hardware import Precision
+
+
+class ONNXRuntimeEngine(GraphEngine):
+    """In float32: it has no convolution in bfloat16 for processors."""
+
+    name = "onnxruntime"
+    extra = "onnx"
+
+    def precisions(self) -> tuple[Precision, ...]:
+        return ("fp32",)
+
+    def compile(self, graph: bytes) -> Run:
+        runtime = require("onnxruntime", self.extra)
+        runtime.disable_telemetry_events()              # only its builds for Windows have any
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+        def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+            return session.run([LOGITS], {PICTURE: batch})[0]
+
+        return run
