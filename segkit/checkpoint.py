@@ -7,6 +7,7 @@ Nothing that is read here can execute code: safetensors holds numbers and text, 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -143,6 +144,16 @@ def load_model(model: str | Path) -> ModelFile:
     run, card = _read_card(path, metadata["segkit"])
     _require_finite(path, weights)
     return ModelFile(run, weights, card)
+
+
+def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
+    """Tells networks apart: a digest of all names, shapes and numbers."""
+    digest = hashlib.blake2b(digest_size=16)
+    for key in sorted(weights):
+        tensor = weights[key].contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _read_card(path: Path, text: str) -> tuple[RunConfig, Card]:

@@ -16,7 +16,8 @@
     │   ├── MultiPageError       E_MULTI       several pictures where one is expected
     │   ├── EmptyContentError    E_EMPTY_CONTENT  no finite pixel
     │   ├── VanishedError        E_VANISHED    gone, or never there
-    │   └── DeniedError          E_PERM        permission denied
+    │   ├── DeniedError          E_PERM        permission denied
+    │   └── CrashError           E_CRASH       reading it crashed, or took too long
     ├── WriteError               E_WRITE       a file could not be written
     ├── CollisionError           E_COLLISION   two inputs would share one output      exit 2
     ├── ShapeError               E_SHAPE       two things differ in shape
@@ -103,6 +104,10 @@ class VanishedError(ReadError, FileNotFoundError):
 
 class DeniedError(ReadError, PermissionError):
     code = "E_PERM"
+
+
+class CrashError(ReadError):
+    code = "E_CRASH"
 
 
 class WriteError(SegkitError, OSError):

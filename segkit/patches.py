@@ -14,7 +14,8 @@ network knows least about the pixels whose surroundings it can't see.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,12 +24,23 @@ from torch import Tensor
 from segkit.errors import SettingsError, ShapeError
 
 
+class Sliceable(Protocol):
+    """A (C, H, W) picture of which windows can be asked for: a tensor, or one that is made ready where it is looked at."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __getitem__(self, place: tuple[slice, slice, slice]) -> Tensor: ...
+
+
 class TileSettings(BaseModel):
     """How prediction cuts large pictures.
 
     whole_up_to : pictures of at most so many pixels (on the model's grid) go through in one piece.
     tile : (rows, columns) of a window otherwise.
     overlap : share of a window that it has in common with its neighbour.
+    skip_flat : windows whose pixels deviate by less than this (standard deviation of each channel, in the model's range of about -1 to 1) are taken for
+        background without asking the network: the empty glass of a slide, the air around a body. 0 asks always. Not along the slices of a volume.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +48,7 @@ class TileSettings(BaseModel):
     whole_up_to: int = Field(default=1024 * 1024, ge=0)
     tile: tuple[int, int] = (768, 768)
     overlap: float = Field(default=0.125, ge=0, lt=1)
+    skip_flat: float = Field(default=0.0, ge=0)
 
 
 class Window(NamedTuple):
@@ -78,49 +91,72 @@ def starts(length: int, window: int, overlap: float) -> list[int]:
     return [*range(0, length - window, stride), length - window]
 
 
-def cut(picture: Tensor, windows: Sequence[Window]) -> Tensor:
-    """(C, H, W) -> (N, C, h, w), one patch a window."""
-    return torch.stack([picture[:, rows, columns] for rows, columns in (window.slices for window in windows)])
+def cut(picture: Sliceable, windows: Sequence[Window]) -> Tensor:
+    """(C, H, W), or what is made ready window by window -> (N, C, h, w), one patch a window."""
+    return torch.stack([picture[slice(None), rows, columns] for rows, columns in (window.slices for window in windows)])
+
+
+class Band(NamedTuple):
+    """Rows of a picture whose scores are final: the first one's number, and (K, rows, W)."""
+
+    row: int
+    logits: Tensor
 
 
 class Stitcher:
-    """The way back: logits of windows, added one by one -> (K, H, W)."""
+    """The way back: logits of windows, added in the order of `plan_windows` -> bands of the picture, from its first row to its last.
+
+    Memory holds one row of windows, however high the picture is.
+    """
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._shape = shape
-        self._sum: Tensor | None = None
-        self._weight = torch.zeros(shape)
+        self._top = 0                           # rows above are handed out
+        self._sum: Tensor | None = None         # (K, h, W) of the rows from `_top` on
+        self._weight = torch.zeros(0)           # (h, W)
 
-    def add(self, logits: Tensor, window: Window) -> None:
-        """(K, h, w) of one window.
+    def add(self, logits: Tensor, window: Window) -> list[Band]:
+        """(K, h, w) of one window -> the bands that are finished by it: those above its first row, and the rest with the last window.
 
         Raises
         ------
         ShapeError
-            The logits are not of the window's size.
+            The logits are not of the window's size, the windows leave pixels out, or come in another order.
         """
         if tuple(logits.shape[1:]) != (window.height, window.width):
             raise ShapeError(f"logits of shape {tuple(logits.shape)} do not fit a window of {window.height}x{window.width}")
-        rows, columns = window.slices
+        if (window.height, window.width) == self._shape:
+            return [Band(0, logits)]
         if self._sum is None:
-            self._sum = torch.zeros(logits.shape[0], *self._shape)
+            self._sum = logits.new_zeros(logits.shape[0], window.height, self._shape[1])
+            self._weight = logits.new_zeros(window.height, self._shape[1])
+        finished = [self._hand_out(window.row)] if window.row != self._top else []
+        columns = window.slices[1]
         weight = window_weights(window.height, window.width)
-        self._sum[:, rows, columns] += logits * weight
-        self._weight[rows, columns] += weight
+        self._sum[..., columns] += logits * weight
+        self._weight[..., columns] += weight
+        if (window.row + window.height, window.column + window.width) == self._shape:
+            finished.append(self._hand_out(self._shape[0]))
+        return finished
 
-    def result(self) -> Tensor:
-        """(K, H, W), every pixel the weighted mean of the windows that saw it.
+    def _hand_out(self, until: int) -> Band:
+        """Every pixel above row `until` is the weighted mean of the windows that saw it."""
+        assert self._sum is not None
+        rows = until - self._top
+        if not 0 < rows <= self._sum.shape[1] or not bool((self._weight[:rows] > 0).all()):
+            raise ShapeError(f"the windows do not cover the picture of {self._shape[0]}x{self._shape[1]} row by row")
+        band = Band(self._top, self._sum[:, :rows] / self._weight[:rows])
+        self._top = until
+        self._sum, self._weight = (torch.cat([x[..., rows:, :], torch.zeros_like(x[..., :rows, :])], dim=-2) for x in (self._sum, self._weight))
+        return band
 
-        Raises
-        ------
-        ShapeError
-            Some pixels were seen by no window.
-        """
-        if self._sum is None or not bool((self._weight > 0).all()):
-            raise ShapeError(f"the windows do not cover the picture of {self._shape[0]}x{self._shape[1]}")
-        return self._sum / self._weight
+
+def join(bands: Sequence[Band]) -> Tensor:
+    """All bands of a picture, in their order -> (K, H, W)."""
+    return bands[0].logits if len(bands) == 1 else torch.cat([band.logits for band in bands], dim=1)
 
 
+@lru_cache(maxsize=8)
 def window_weights(height: int, width: int) -> Tensor:
     """(h, w), a Gaussian around the middle with a deviation of a quarter of the side, never below a thousandth of its peak."""
     return (_bell(height)[:, None] * _bell(width)[None, :]).clamp_min(1e-3)

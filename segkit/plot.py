@@ -37,6 +37,9 @@ TILE_SIDE = 320
 
 SHEET_GAP = 16
 
+SAMPLE = 2**22
+"""Percentiles are measured on about so many pixels, evenly spaced."""
+
 
 def colour_of(index: int) -> tuple[int, int, int]:
     return COLOURS[(index - 1) % len(COLOURS)]
@@ -53,21 +56,25 @@ def overlay(image: Image, indices: NDArray[np.uint8], truth: NDArray[np.uint8] |
     -------
     (H, W, 3) uint8
     """
-    grey = to_display(image)                                         # (S, H, W, 3)
     stack = indices if image.is_volume else indices[None]
     truths = None if truth is None else (truth if image.is_volume else truth[None])
     chosen = _busiest(stack if truths is None else np.maximum(stack, np.where(truths == IGNORE_INDEX, 0, truths)))
-    drawn = [_tint(grey[plane], stack[plane], None if truths is None else truths[plane], opacity) for plane in chosen]
-    return sheet(drawn)
+    shown = zip(chosen, to_display(image, chosen), strict=True)         # (H, W, 3) each
+    return sheet([_tint(grey, stack[plane], None if truths is None else truths[plane], opacity) for plane, grey in shown])
 
 
-def to_display(image: Image) -> Array:
-    """(S, H, W, 3) uint8: 8-bit pictures as they are, others stretched between their 0.5th and 99.5th percentiles."""
-    pixels = np.moveaxis(image.slices, 1, -1)                        # (S, H, W, C)
+def to_display(image: Image, planes: Sequence[int] | NDArray[np.intp] | None = None) -> Array:
+    """(S, H, W, 3) uint8 of all slices or of some: 8-bit pictures as they are, others stretched between their 0.5th and 99.5th percentiles.
+
+    The percentiles are those of the whole volume, so that its slices share a scale.
+    """
+    stack = image.slices if planes is None else image.slices[list(planes)]
+    pixels = np.moveaxis(stack, 1, -1)                               # (S, H, W, C)
     pixels = pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
     if pixels.dtype == np.uint8:
         return pixels
-    low, high = np.percentile(pixels, (0.5, 99.5))
+    shown = image.slices[:, : 3 if image.channels >= 3 else 1].reshape(-1)
+    low, high = np.percentile(shown[:: max(1, shown.size // SAMPLE)], (0.5, 99.5))
     return (np.clip((pixels.astype(np.float32) - low) / max(float(high - low), 1e-12), 0, 1) * 255).astype(np.uint8)
 
 

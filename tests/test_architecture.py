@@ -16,17 +16,19 @@ FLOORS = """
     compare
     train
     folder evaluation
+    attend
     predict
     pretrained
-    dataset checkpoint
+    dataset checkpoint score
     config
     io preprocess augment patches engines models losses metrics postprocess plot
-    image labels
+    image labels interrupt
     errors
 """
 LEVEL = {room: -depth for depth, line in enumerate(FLOORS.strip().splitlines()) for room in line.split()}
 
 ONE_ROOM = {"albumentations": "augment", "cv2": "augment", "nibabel": "io", "pydicom": "io", "tifffile": "io", "monai": "losses"}
+ONE_ROOM |= {"openvino": "engines", "onnxruntime": "engines", "onnx": "engines"}
 ONE_ROOM |= {"yaml": "config", "safetensors": "checkpoint", "click": "cli", "rich": "cli"}
 NOWHERE = {"torchvision", "timm", "segmentation_models_pytorch"}  # no CPU build beside this torch: docs/decisions/0002-dependencies.md
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toys import disc
 
+from segkit.attend import attend, fullest_slice
 from segkit.checkpoint import Card, save_model
 from segkit.cli import main
 from segkit.config import PredictSettings, RunConfig
@@ -26,7 +27,7 @@ from segkit.models import build_model
 from segkit.models.attention import SpatialMap
 from segkit.models.blocks import pad_to_multiple
 from segkit.patches import TileSettings
-from segkit.predict import Model, attend, fullest_slice
+from segkit.predict import Model
 
 TREE = {"preprocess": {"channels": 1}, "data": {"labels": {"background": 0, "disc": 255}}}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from segkit.engines import TorchEngine
 from segkit.errors import ChannelsError, EmptyContentError, RangeError, ShapeError, VanishedError
 from segkit.image import Image
 from segkit.models import build_model
-from segkit.patches import TileSettings
+from segkit.patches import Band, TileSettings, join
 from segkit.postprocess import PostprocessSettings
-from segkit.predict import Model, known_flips, load, score, segment
+from segkit.predict import Model, load, segment
+from segkit.score import Flips, Scorer, is_flat, known_flips, score
 
 TREE = {"model": {"feature_scale": 16, "in_channels": 1}, "preprocess": {"channels": 1}, "data": {"labels": {"background": 0, "nerve": 7, "vessel": 200}}}
 
@@ -35,6 +37,15 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def trained(disc_run: Path) -> Model:
     return load(disc_run, device="cpu", precision="fp32")
+
+
+def scored(pictures: Iterable[torch.Tensor], engine: Scorer, tiles: TileSettings, flips: Flips = ((),)) -> list[torch.Tensor]:
+    """(K, H, W) of each picture."""
+    bands: dict[int, list[Band]] = {}
+    for owner, band in score(enumerate(pictures), engine, tiles, flips):
+        assert isinstance(band, Band)
+        bands.setdefault(owner, []).append(band)
+    return [join(some) for some in bands.values()]
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -87,7 +98,7 @@ def test_tiles_and_the_whole_picture_agree_far_from_the_seams() -> None:
     engine = TorchEngine(build_model("unet", feature_scale=32, in_channels=1, num_classes=3, upsampling="deconv"), "cpu", "fp32")
     picture = torch.rand(1, 32, 240)
     tiled = TileSettings(whole_up_to=0, tile=(32, 144), overlap=0.5)
-    (one,), (many,) = (list(score(iter([picture]), (32, 240), engine, tiles)) for tiles in (TileSettings(), tiled))
+    (one,), (many,) = (scored([picture], engine, tiles) for tiles in (TileSettings(), tiled))
     assert one.shape == many.shape == (3, 32, 240)
     assert one.std() > 0
     torch.testing.assert_close(many[..., :8], one[..., :8], atol=1e-5, rtol=1e-4)
@@ -105,10 +116,10 @@ def test_in_tiles_a_trained_network_sees_what_it_sees_at_once(trained: Model) ->
 def test_test_time_augmentation_averages_the_mirror_images(model: Model, tiles: TileSettings) -> None:
     picture = torch.rand(1, 32, 48)
     four = ((), (-1,), (-2,), (-2, -1))
-    (found,) = score(iter([picture]), (32, 48), model.engine, tiles, four)
+    (found,) = scored([picture], model.engine, tiles, four)
     if tiles == TileSettings():
         torch.testing.assert_close(found, torch.stack([model.engine(picture[None].flip(axes)).flip(axes)[0] for axes in four]).mean(dim=0))
-    (mirrored,) = score(iter([picture.flip(-1)]), (32, 48), model.engine, tiles, four)
+    (mirrored,) = scored([picture.flip(-1)], model.engine, tiles, four)
     torch.testing.assert_close(mirrored.flip(-1), found, atol=1e-5, rtol=1e-4)
 
 
@@ -141,9 +152,100 @@ def test_a_volume_is_its_slices_one_by_one(model: Model) -> None:
 
 def test_a_picture_scores_the_same_alone_and_among_others(model: Model) -> None:
     pictures = torch.rand(3, 1, 33, 47)
-    together = list(score(iter(pictures), (33, 47), model.engine, TileSettings()))
-    (alone,) = score(iter(pictures[1:2]), (33, 47), model.engine, TileSettings())
+    together = scored(pictures, model.engine, TileSettings())
+    (alone,) = scored(pictures[1:2], model.engine, TileSettings())
     torch.testing.assert_close(together[1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_pictures_of_different_sizes_share_batches_and_come_back_in_order(model: Model) -> None:
+    """Two of one size go together, a third of another size by itself, windows of the last two pictures together."""
+    sizes = [(33, 47), (33, 47), (47, 33), (40, 64), (32, 64)]
+    pictures = [torch.rand(1, *size) for size in sizes]
+    batches: list[tuple[int, ...]] = []
+
+    class Counting:
+        along_slices = False
+
+        def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+            batches.append(tuple(batch.shape))
+            return model.engine(batch)
+
+        def score_volume(self, batches: object) -> Iterator[torch.Tensor]:
+            raise NotImplementedError
+
+    tiles = TileSettings(whole_up_to=33 * 47, tile=(32, 32), overlap=0)
+    together = scored(pictures, Counting(), tiles)
+    assert batches == [(2, 1, 33, 47), (1, 1, 47, 33), (6, 1, 32, 32)]
+    for picture, found in zip(pictures, together, strict=True):
+        (alone,) = scored([picture], model.engine, tiles)
+        torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-4)
+
+
+class Forgetful:
+    """An engine whose memory holds so many pixels at a time."""
+
+    along_slices = False
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        if batch[:, 0].numel() > self.pixels:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.")
+        return torch.cat([batch, -batch], dim=1)
+
+    def score_volume(self, batches: object) -> Iterator[torch.Tensor]:
+        raise NotImplementedError
+
+
+def test_where_memory_is_short_fewer_and_smaller_patches_give_the_same() -> None:
+    pictures = torch.rand(3, 1, 200, 300)
+    for pixels in (2 * 200 * 300, 200 * 300, 160 * 160):
+        for picture, found in zip(pictures, scored(pictures, Forgetful(pixels), TileSettings()), strict=True):
+            torch.testing.assert_close(found, torch.cat([picture, -picture]))
+
+
+def test_a_picture_that_does_not_fit_at_all_is_given_up_and_the_next_one_follows() -> None:
+    pictures = [torch.rand(1, 64, 64), torch.rand(1, 300, 300), torch.rand(1, 64, 64)]
+    found = list(score(enumerate(pictures), Forgetful(64 * 64), TileSettings(whole_up_to=64 * 64, tile=(200, 200))))
+    assert [(owner, type(band)) for owner, band in found] == [(0, Band), (1, MemoryError), (2, Band)]
+
+
+def test_flat_windows_are_background_and_the_network_is_asked_about_the_others_alone(model: Model) -> None:
+    picture = torch.zeros(1, 32, 128)
+    picture[..., 40:60] = torch.rand(32, 20)
+    asked: list[torch.Tensor] = []
+
+    class Asked(Forgetful):
+        def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+            asked.append(batch)
+            return torch.cat([-batch, batch, batch], dim=1) - 9
+
+    tiles = TileSettings(whole_up_to=0, tile=(32, 32), overlap=0, skip_flat=0.01)
+    bands = [band for _, band in score([("one", picture)], Asked(0), tiles, classes=3) if isinstance(band, Band)]
+    logits = join(bands)
+    assert [tuple(batch.shape) for batch in asked] == [(1, 1, 32, 32)]
+    assert torch.equal(asked[0][0], picture[..., 32:64])
+    assert logits[:, 0, 0].softmax(dim=0).tolist() == pytest.approx([0.9647, 0.0177, 0.0177], abs=1e-3)
+    torch.testing.assert_close(logits[1, :, 32:64], picture[0, :, 32:64] - 9)
+    for more in ({}, {"classes": None}):                              # without their number nothing is skipped
+        list(score([("one", picture)], Asked(0), tiles, **more))
+    assert sum(len(batch) for batch in asked) == 1 + 4 + 4
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0.0, False), (0.4, False), (0.6, True)])
+def test_flat_is_what_deviates_little_in_every_channel(limit: float, expected: bool) -> None:
+    patch = torch.tensor([[[0.0, 0.0]], [[0.0, 1.0]]])                    # deviations 0 and 0.5
+    assert is_flat(patch, limit) is expected
+
+
+def test_what_is_no_lack_of_memory_is_not_hidden() -> None:
+    class Broken(Forgetful):
+        def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        scored(torch.rand(1, 1, 8, 8), Broken(0), TileSettings())
 
 
 def test_what_is_known_of_the_shape_is_applied_to_the_mask(trained: Model) -> None:

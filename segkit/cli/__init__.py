@@ -18,6 +18,7 @@ VERBS = {
     "demo": "Segment a photograph that comes with scikit-image, to see that all works.",
     "train": "Train a network on pictures and masks.",
     "predict": "Segment a picture, a volume, or a folder of them.",
+    "merge": "Put the parts of a divided run together.",
     "evaluate": "Score masks against the truth.",
     "models": "List the parts that a network can be made of, and what each costs.",
     "summary": "Show a network's layers, and the work and the memory that it takes.",

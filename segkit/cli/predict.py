@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from segkit.folder import Failure, Result
+    from segkit.folder import Failure, Options, Result, Summary
     from segkit.io.files import Source
 
 EXIT_SOME_FAILED = 3
+
+FAILURES_TOLD = 20
+"""On the terminal; all are in failures.csv."""
 
 
 @click.command()
@@ -32,12 +36,30 @@ EXIT_SOME_FAILED = 3
 @click.option("--tta", is_flag=True, help="Also score the mirror images that training knew, and average: better, up to four times as slow.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", help="auto takes bfloat16 where the hardware has it.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "torch", "openvino", "onnxruntime"]),
+    default="auto",
+    help='auto takes OpenVINO on a CPU where it is installed (pip install "segkit[openvino]") and there is enough to do, else torch.',
+)
 @click.option("--convert-channels", is_flag=True, help="Let a grey picture into a colour model (repeated) and the other way round (luma).")
 @click.option("--pages", type=click.Choice(["error", "first", "all"]), help="What a file of several pages is: refused, its first page, a stack of slices.")
 @click.option("--slice-axis", type=click.Choice(["auto", "0", "1", "2"]), help="Voxel axis of a NIfTI volume that runs through the slices.")
 @click.option("--max-pixels", type=int, help="Refuse files whose header claims more.")
 @click.option("--tile", type=click.IntRange(min=16), help="Side of the windows that a large picture is cut into.")
 @click.option("--overlap", type=float, help="Share of a window that it has in common with its neighbour.")
+@click.option(
+    "--skip-flat",
+    type=click.FloatRange(min=0),
+    help="Take windows whose pixels deviate by less than this (about -1 to 1 is the whole range; 0.02, for example) for background without looking.",
+)
+@click.option("--resume", is_flag=True, help="Go on with a run: files that are finished, by this model, and unchanged since, are left out.")
+@click.option("--overwrite", is_flag=True, help="Start anew in a folder that holds masks of another model or of other settings.")
+@click.option("--on-error", type=click.Choice(["skip", "stop"]), default="skip", help="A bad file gets a row in failures.csv, or ends the run.")
+@click.option("--num-parts", type=click.IntRange(1), help="Do a share of the files: of so many parts (torchrun's and SLURM's variables are heeded too) …")
+@click.option("--part-id", type=click.IntRange(0), help="… this one, from 0; when all are done: segkit merge OUT.")
+@click.option("--workers", type=click.IntRange(0), help="Processes that read files; 0 reads in this one. Without it as many as keep the network busy.")
+@click.option("--patience", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a file that can't be read is given up (120).")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **options: Any) -> int:
@@ -49,25 +71,49 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
     sources, failures, alone = _find(source, out, options["recursive"], options["split"])
 
     from segkit.cli.progress import watch
-    from segkit.folder import Extras, Summary, predict_files
+    from segkit.engines import Work
+    from segkit.errors import WriteError
+    from segkit.folder import Extras, predict_files
     from segkit.predict import load
 
-    loaded = load(model, device=options["device"], precision=options["precision"])
+    how = _how(options)
+    if how.part.count > 1 and not quiet:
+        click.echo(f"{how.part} of {len(sources)} files", err=True)
+    work = Work(len(sources), options["save_attention"])
+    loaded = load(model, device=options["device"], precision=options["precision"], engine=options["engine"], work=work)
     loaded = loaded.with_settings(_with_options(loaded.run, options))
-    summary: Summary = predict_files(
-        sources,
-        loaded,
-        out,
-        predict=loaded.run.predict,
-        read=loaded.run.data.read,
-        extras=Extras(options["save_overlay"], options["save_probabilities"], options["save_attention"]),
-        known_failures=failures,
-        watch=lambda items: watch(items, "segmenting", quiet),
-    )
-    _tell(summary, out, f"{loaded.engine.device}, {loaded.engine.precision}", as_json, quiet, alone)
-    if not summary.failures:
+    try:
+        summary = predict_files(
+            sources,
+            loaded,
+            out,
+            predict=loaded.run.predict,
+            read=loaded.run.data.read,
+            extras=Extras(options["save_overlay"], options["save_probabilities"], options["save_attention"]),
+            options=how,
+            known_failures=failures,
+            watch=lambda entries, total: watch(entries, "segmenting", quiet, total),
+        )
+    except WriteError:
+        click.echo(f"stopped; what is finished is kept, when there is room again go on with: segkit {_again()}", err=True)
+        raise
+    _tell(summary, out, f"{loaded.engine.device}, {loaded.engine.precision}, {loaded.engine.name}", as_json, quiet, alone)
+    if summary.signal is not None:
+        return 128 + summary.signal
+    if not summary.failed:
         return 0
-    return 1 if alone else EXIT_SOME_FAILED
+    return 1 if alone or how.stop_on_error else EXIT_SOME_FAILED
+
+
+def _how(options: dict[str, Any]) -> Options:
+    from segkit.errors import SettingsError
+    from segkit.folder import Options, find_part
+
+    if options["resume"] and options["overwrite"]:
+        raise SettingsError("--resume goes on with what is in OUT, --overwrite forgets it; give one of the two")
+    patience = {} if options["patience"] is None else {"patience_seconds": options["patience"]}
+    part = find_part(options["part_id"], options["num_parts"])
+    return Options(options["resume"], options["overwrite"], options["on_error"] == "stop", part, options["workers"], **patience)
 
 
 def _find(source: Path, out: Path, recursive: bool, split: str | None) -> tuple[list[Source], list[Failure], bool]:
@@ -105,8 +151,9 @@ def _with_options(run: Any, options: dict[str, Any]) -> Any:
         tree["data"]["read"]["slice_axis"] = options["slice_axis"] if options["slice_axis"] == "auto" else int(options["slice_axis"])
     if options["tile"] is not None:
         tree["predict"]["tiles"].update(tile=(options["tile"], options["tile"]), whole_up_to=options["tile"] ** 2)
-    if options["overlap"] is not None:
-        tree["predict"]["tiles"]["overlap"] = options["overlap"]
+    for key in ("overlap", "skip_flat"):
+        if options[key] is not None:
+            tree["predict"]["tiles"][key] = options[key]
     return validate_run(tree, "options")
 
 
@@ -115,16 +162,34 @@ def _plain(row: Result) -> dict[str, Any]:
     return {"mean_confidence" if key == "confidence" else key: getattr(row, key) for key in keys}
 
 
-def _tell(summary: Any, out: Path, device: str, as_json: bool, quiet: bool, alone: bool) -> None:
-    for failure in summary.failures:
+def _tell(summary: Summary, out: Path, device: str, as_json: bool, quiet: bool, alone: bool) -> None:
+    for number, failure in enumerate(summary.failures):
+        if number == FAILURES_TOLD:
+            click.echo(f"segkit: … and {summary.failed - number} more", err=True)
+            break
         click.echo(f"segkit: {failure.message} [{failure.code}]", err=True)
     if as_json:
-        click.echo(json.dumps({"results": [_plain(row) for row in summary.results], "failures": [vars(row) for row in summary.failures]}, allow_nan=False))
-    elif not quiet and not (alone and summary.failures):
+        told = {"results": [_plain(row) for row in summary.results], "failures": [vars(row) for row in summary.failures]}
+        click.echo(json.dumps(told, allow_nan=False))
+    elif not quiet and not (alone and summary.failed):
         for row in summary.results if alone else ():
             click.echo(f"{row.file} -> {row.output}: {', '.join(f'{name} {count} px' for name, count in row.areas_px.items())}", err=True)
             for note in row.notes:
                 click.echo(f"note: {note}", err=True)
-        total = len(summary.results) + len(summary.failures)
-        tail = f", {len(summary.failures)} failed -> {out / 'failures.csv'}" if summary.failures else ""
-        click.echo(f"{total} file{'s' if total != 1 else ''}: {len(summary.results)} ok{tail} ({device}); table: {out / 'results.csv'}", err=True)
+        click.echo(_last_line(summary, out, device), err=True)
+    if summary.signal is not None:
+        click.echo(f"stopped; what is finished is kept, go on with: segkit {_again()}", err=True)
+
+
+def _last_line(summary: Summary, out: Path, device: str) -> str:
+    total = summary.done + summary.failed + summary.skipped
+    skipped = f", {summary.skipped} were done already" if summary.skipped else ""
+    is_part = summary.ledger.stem != "ledger"
+    failed = f", {summary.failed} failed" + ("" if is_part else f" -> {out / 'failures.csv'}") if summary.failed else ""
+    where = f"when all parts are done: segkit merge {out}" if is_part else f"table: {out / 'results.csv'}"
+    return f"{total} file{'s' if total != 1 else ''}: {summary.done} ok{skipped}{failed} ({device}); {where}"
+
+
+def _again() -> str:
+    given = [word for word in click.get_current_context().obj if word != "--overwrite"]
+    return shlex.join(given if "--resume" in given else [*given, "--resume"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,20 +21,24 @@ PLAIN_EVERY = 15.0
 """Seconds between two lines where there is no terminal."""
 
 
-def watch(items: Sequence[Item], what: str, quiet: bool = False) -> Iterator[Item]:
-    """Hand the items on; a bar on a terminal, a line now and then elsewhere, nothing where there is one item or quiet was asked for."""
-    if quiet or len(items) < 2:
+def watch(items: Iterable[Item], what: str, quiet: bool = False, total: int | None = None) -> Iterator[Item]:
+    """Hand the items on; a bar on a terminal, a line now and then elsewhere, nothing where there is one item or quiet was asked for.
+
+    `total` is how many there are, where `items` can't say so itself.
+    """
+    count = len(items) if isinstance(items, Sized) else total or 0
+    if quiet or count < 2:
         yield from items
     elif sys.stderr.isatty():
         columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield from bar.track(items, total=len(items))
+            yield from bar.track(items, total=count)
     else:
         told = time.monotonic()
         for number, item in enumerate(items):
             if time.monotonic() - told > PLAIN_EVERY:
                 told = time.monotonic()
-                print(f"{what} {number}/{len(items)}", file=sys.stderr, flush=True)
+                print(f"{what} {number}/{count}", file=sys.stderr, flush=True)
             yield item
 
 

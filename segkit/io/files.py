@@ -39,6 +39,11 @@ class Source:
         """For messages and tables: the file, or the folder of a series."""
         return str(self.files[0] if len(self.files) == 1 else self.files[0].parent)
 
+    @property
+    def key(self) -> str:
+        """Its place below the folder that was searched, with its ending: tells it from all others, wherever that folder lies. Slashes everywhere."""
+        return (self.output.parent / self.files[0].name if len(self.files) == 1 else self.output).as_posix()
+
     def read(self, settings: ReadSettings = DEFAULT) -> Image:
         return read_image(self.files[0], settings) if len(self.files) == 1 else read_series(self.files, settings)
 

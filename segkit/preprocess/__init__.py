@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,15 @@ from torch import Tensor
 
 from segkit.errors import ChannelsError
 from segkit.image import Array, Image
-from segkit.preprocess.geometry import Native, ResizeSettings, resize, resize_indices
+from segkit.preprocess.geometry import Native, ResizeSettings, enlarge_rows, resize, resize_indices
 from segkit.preprocess.intensity import FixedRange, IntensitySettings, Normalise
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey picture (ITU-R BT.601)."""
+
+
+LARGE = 2**23
+"""Slices of more pixels are made ready, and their scores brought back, piece by piece: as floats they would fill the memory."""
 
 
 class PreprocessSettings(BaseModel):
@@ -59,24 +63,68 @@ class Preparation:
         """(S, C, H, W) of the file -> for each slice (C' (1 + 2 context), H', W') float32, itself and its neighbours in their order."""
         ready: dict[int, Tensor] = {}
         for plane in range(len(slices)):
-            around = [min(max(plane + step, 0), len(slices) - 1) for step in range(-self.context, self.context + 1)]
+            around = self._around(plane, len(slices))
             ready = {number: ready[number] if number in ready else self.apply(slices[number]) for number in dict.fromkeys(around)}
             yield torch.cat([ready[number] for number in around])
 
+    def views(self, slices: Array) -> Iterator[Tensor | View]:
+        """As `walk`, but what is large stays as the file has it, and is made ready window by window."""
+        if self.target != self.shape or self.shape[0] * self.shape[1] <= LARGE:
+            return self.walk(slices)
+        return (View(self, [slices[number] for number in self._around(plane, len(slices))]) for plane in range(len(slices)))
+
     def apply(self, pixels: Array) -> Tensor:
         """(C, H, W) of the file -> (C', H', W') float32 on the model's grid and in its range."""
+        if self.target == self.shape or self.shape[0] * self.shape[1] <= LARGE:
+            return resize(self.bring_into_range(pixels), self.target)
+        rows = max(1, LARGE // self.shape[1])  # of a large picture the columns first, some rows at a time: it never stands there as floats
+        bands = (self.bring_into_range(pixels[:, first : first + rows]) for first in range(0, self.shape[0], rows))
+        return resize(torch.cat([resize(band, (band.shape[1], self.target[1])) for band in bands], dim=1), self.target)
+
+    def bring_into_range(self, pixels: Array) -> Tensor:
+        """(C, h, w) of the file, a part or all of it -> (C', h, w) float32 in the model's range."""
         picture = self.normalise(torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)))
-        if self.convert:
-            picture = _convert(picture, self.channels)
-        return resize(picture, self.target)
+        return _convert(picture, self.channels) if self.convert else picture
 
     def undo(self, logits: Tensor) -> Tensor:
         """(K, H', W') scores -> (K, H, W) on the picture's own grid."""
         return resize(logits, self.shape)
 
+    def undo_in_bands(self, bands: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        """(first row, (K, r', W')) from the first band to the last -> (first row, (K, r, W)) on the picture's own grid, together the same as `undo`.
+
+        On the model's own grid they pass as they come; where a small map becomes a large picture, that is done some rows at a time.
+        """
+        if self.target == self.shape:
+            yield from bands
+            return
+        logits = torch.cat([band for _, band in bands], dim=1)
+        height, width = self.shape
+        if height * width <= LARGE or height < self.target[0] or width < self.target[1]:
+            yield 0, self.undo(logits)
+            return
+        for first in range(0, height, rows := max(1, LARGE // width)):
+            yield first, enlarge_rows(logits, self.shape, first, min(height, first + rows))
+
+    def _around(self, plane: int, count: int) -> list[int]:
+        """A slice and its neighbours; beyond the ends the last one again."""
+        return [min(max(plane + step, 0), count - 1) for step in range(-self.context, self.context + 1)]
+
     def apply_to_truth(self, indices: Array) -> Tensor:
         """(H, W) class indices -> (H', W') on the model's grid."""
         return resize_indices(torch.from_numpy(np.ascontiguousarray(indices)), self.target)
+
+
+class View:
+    """A large slice with its neighbours on the model's grid, (C', H, W): a tensor to who asks for windows of it, the file's pixels in memory."""
+
+    def __init__(self, preparation: Preparation, around: Sequence[Array]) -> None:
+        self._preparation, self._around = preparation, around
+        self.shape = (preparation.channels * len(around), *preparation.shape)
+
+    def __getitem__(self, place: tuple[slice, slice, slice]) -> Tensor:
+        channels, rows, columns = place
+        return torch.cat([self._preparation.bring_into_range(pixels[:, rows, columns]) for pixels in self._around])[channels]
 
 
 def prepare(image: Image, settings: PreprocessSettings) -> Preparation:
@@ -107,4 +155,4 @@ def _channels(count: int) -> str:
     return {1: "1 channel (grey)", 3: "3 channels (colour)"}.get(count, f"{count} channels")
 
 
-__all__ = ["Preparation", "PreprocessSettings", "prepare"]
+__all__ = ["Preparation", "PreprocessSettings", "View", "prepare"]

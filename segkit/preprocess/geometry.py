@@ -66,6 +66,15 @@ def resize(picture: Tensor, target: tuple[int, int]) -> Tensor:
     return F.interpolate(picture[None], target, mode="bilinear", antialias=shrinks, align_corners=False)[0]
 
 
+def enlarge_rows(picture: Tensor, target: tuple[int, int], first: int, until: int) -> Tensor:
+    """Rows `first` to `until` of ``resize(picture, target)``, (C, until - first, W'); for a target that is smaller in no direction."""
+    place = ((torch.arange(first, until) + 0.5) * (picture.shape[-2] / target[0]) - 0.5).clamp_min(0)     # of each row, among the picture's own
+    above = place.long().clamp_max(picture.shape[-2] - 1)
+    share = (place - above)[:, None].to(picture.dtype)
+    rows = torch.lerp(picture[:, above], picture[:, (above + 1).clamp_max(picture.shape[-2] - 1)], share)
+    return resize(rows, (until - first, target[1]))
+
+
 def resize_indices(indices: Tensor, target: tuple[int, int]) -> Tensor:
     """(H, W) uint8 classes -> (H', W'): each pixel takes the class that covers most of it."""
     if tuple(indices.shape) == target:

@@ -106,9 +106,7 @@ IntensitySettings: TypeAlias = Annotated[FixedRange | Window | ZScore, Field(dis
 
 def cut_off_notes(image: Image, rule: IntensitySettings) -> tuple[str, ...]:
     """What a fixed range cuts off of a picture that it takes; the other rules cut off by design."""
-    if not isinstance(rule, FixedRange):
+    if not isinstance(rule, FixedRange) or (image.pixels.min() >= rule.low and image.pixels.max() <= rule.high):
         return ()
     beyond = int(np.count_nonzero((image.pixels < rule.low) | (image.pixels > rule.high)))
-    if not beyond:
-        return ()
     return (f"{beyond} of {image.pixels.size} values lie beyond {rule.low:g} to {rule.high:g}, the range that the model takes: cut off there",)

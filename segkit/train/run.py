@@ -30,6 +30,7 @@ from segkit.engines import TorchEngine, choose_device, choose_precision, describ
 from segkit.engines.hardware import DTYPES
 from segkit.errors import SegkitError, SettingsError, TrainingError
 from segkit.evaluation import evaluate_pairs
+from segkit.interrupt import Stop, listening
 from segkit.io import write_json, write_png
 from segkit.io.atomic import reason
 from segkit.io.claim import claimed
@@ -39,7 +40,6 @@ from segkit.metrics.summary import MANY_EMPTY
 from segkit.models import build_model
 from segkit.plot import overlay
 from segkit.predict import Model, segment
-from segkit.train.interrupt import Stop, listening
 from segkit.train.record import Outcome, Report, Row, Silence, Track, Watcher, ending, facts, write_log
 from segkit.train.schedule import progress, schedule
 from segkit.train.state import State, fresh_state, restore, save_state

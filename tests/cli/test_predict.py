@@ -80,7 +80,7 @@ def test_a_picture_becomes_a_mask_of_its_size_in_the_users_own_values(segkit: Se
     assert 2 * (mask & truth > 0).sum() / ((mask > 0).sum() + (truth > 0).sum()) > 0.7
     assert segkit.stdout == ""
     assert f"a.png -> {segkit.out / 'a.png'}: disc {(mask == 255).sum()} px" in segkit.stderr
-    assert "1 file: 1 ok (cpu, fp32)" in segkit.stderr
+    assert "1 file: 1 ok (cpu, fp32, torch)" in segkit.stderr
     assert [row["output"] for row in segkit.rows()] == [str(segkit.out / "a.png")]
 
 

@@ -17,7 +17,7 @@ from segkit.errors import SettingsError
 from segkit.models import build_model
 from segkit.models.bottlenecks.slice_gru import AttentiveGRU, SliceGRU
 from segkit.patches import TileSettings
-from segkit.predict import score_volume
+from segkit.score import score_volume
 from segkit.train import train
 
 
@@ -96,7 +96,7 @@ def test_prediction_walks_the_whole_volume_however_it_is_cut(whole_up_to: int, m
     engine = TorchEngine(network, "cpu", "fp32")
     volume = torch.randn(7, 1, 32, 48)
     tiles = TileSettings(whole_up_to=whole_up_to, tile=(32, 48))
-    monkeypatch.setattr("segkit.predict.BATCH_PIXELS", 3 * 32 * 48)          # three slices at a time, and one at the end
+    monkeypatch.setattr("segkit.score.BATCH_PIXELS", 3 * 32 * 48)          # three slices at a time, and one at the end
     with torch.no_grad():
         expected = network(volume[None])
     scored = torch.stack(list(score_volume(lambda: iter(volume), (32, 48), engine, tiles)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from segkit import preprocess
 from segkit.errors import ChannelsError, RangeError, SettingsError
 from segkit.image import Image
 from segkit.preprocess import PreprocessSettings, prepare
@@ -174,3 +175,44 @@ def test_prediction_cuts_off_where_training_does() -> None:
 def test_a_rule_that_makes_no_sense_is_refused(intensity: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         settings(intensity=intensity)
+
+
+# Large pictures, piece by piece.
+
+
+@pytest.mark.parametrize("resize_to", [{"kind": "long_side", "pixels": 40}, {"kind": "long_side", "pixels": 61}, {"kind": "native"}])
+@pytest.mark.parametrize("shape", [(90, 131), (131, 90)])
+def test_a_large_picture_is_prepared_piece_by_piece_as_it_would_be_at_once(
+    resize_to: dict[str, object], shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Image(np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8))
+    rule = PreprocessSettings.model_validate({"channels": 1, "convert_channels": True, "resize": resize_to})
+    (at_once,) = prepare(image, rule).walk(image.slices)
+    monkeypatch.setattr(preprocess, "LARGE", 1000)
+    (piecewise,) = prepare(image, rule).views(image.slices)
+    assert tuple(piecewise.shape) == tuple(at_once.shape)
+    rows, columns = slice(3, 29), slice(7, 30)
+    torch.testing.assert_close(piecewise[slice(None), rows, columns], at_once[:, rows, columns], atol=1e-5, rtol=1e-5)
+
+
+def test_a_view_has_its_neighbours_as_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image(np.random.default_rng(0).integers(0, 256, (4, 1, 33, 47), dtype=np.uint8))
+    preparation = prepare(image, PreprocessSettings(channels=1, context=1))
+    walked = list(preparation.walk(image.slices))
+    monkeypatch.setattr(preprocess, "LARGE", 1000)
+    views = list(preparation.views(image.slices))
+    assert all(isinstance(view, preprocess.View) for view in views)
+    for view, whole in zip(views, walked, strict=True):
+        torch.testing.assert_close(view[slice(None), slice(0, 33), slice(0, 47)], whole)
+
+
+@pytest.mark.parametrize("shape", [(90, 131), (131, 90), (200, 41)])
+def test_scores_come_back_piece_by_piece_as_they_would_at_once(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image(np.zeros((1, *shape), np.uint8))
+    preparation = prepare(image, PreprocessSettings.model_validate({"channels": 1, "resize": {"kind": "long_side", "pixels": 40}}))
+    logits = torch.randn(3, *preparation.target, generator=torch.Generator().manual_seed(0))
+    at_once = preparation.undo(logits)
+    monkeypatch.setattr(preprocess, "LARGE", 1000)
+    pieces = list(preparation.undo_in_bands([(0, logits[:, :5]), (5, logits[:, 5:])]))
+    assert [row for row, _ in pieces] == list(range(0, shape[0], 1000 // shape[1]))
+    torch.testing.assert_close(torch.cat([piece for _, piece in pieces], dim=1), at_once, atol=1e-5, rtol=1e-5)

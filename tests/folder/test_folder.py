@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -15,6 +16,7 @@ from toys import disc
 
 from segkit.errors import CollisionError, SettingsError, WriteError
 from segkit.folder import Extras, Failure, Result, Summary, manifest_sources, predict_files
+from segkit.folder.ledger import Entry
 from segkit.io import Source, find_sources
 from segkit.predict import Model, load
 
@@ -94,8 +96,8 @@ def test_what_could_not_even_be_listed_has_a_row_too(model: Model, tmp_path: Pat
 
 
 def test_the_table_is_complete_also_where_the_run_is_broken_off(model: Model, tmp_path: Path) -> None:
-    def broken_off(sources: Sequence[Source]) -> Iterable[Source]:
-        yield from sources[:3]
+    def broken_off(entries: Iterable[Entry], total: int) -> Iterable[Entry]:
+        yield from islice(entries, 3)
         raise KeyboardInterrupt
 
     for name in "abcd":
@@ -119,7 +121,7 @@ def test_a_full_disk_ends_the_run(model: Model, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(atomic, "_commit", full)
     with pytest.raises(WriteError, match=r"a\.png: not written: the disk is full"):
         walk(find_sources(tmp_path / "in").sources, model, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["results.csv", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".segkit", "results.csv", "run.json"]
 
 
 def test_a_name_that_is_too_long_is_a_row_and_stops_nothing(model: Model, tmp_path: Path) -> None:
@@ -278,7 +280,7 @@ def test_a_picture_too_large_for_the_memory_costs_one_file(model: Model, tmp_pat
     def refuse(*given: Any, **more: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("segkit.folder.segment", refuse)
+    monkeypatch.setattr(model.engine, "_network", refuse)
     summary = walk(find_sources(put(tmp_path / "a.png")).sources, model, tmp_path / "out")
     assert [row.code for row in summary.failures] == ["E_OOM"]
 
@@ -287,6 +289,14 @@ def test_a_programming_error_is_not_taken_for_a_lack_of_memory(model: Model, tmp
     def refuse(*given: Any, **more: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr("segkit.folder.segment", refuse)
+    monkeypatch.setattr(model.engine, "_network", refuse)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         walk(find_sources(put(tmp_path / "a.png")).sources, model, tmp_path / "out")
+
+
+def test_a_mask_never_replaces_what_a_linked_picture_points_to(model: Model, tmp_path: Path) -> None:
+    put(tmp_path / "out" / "a.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").symlink_to(tmp_path / "out" / "a.png")
+    with pytest.raises(CollisionError, match="would replace this input file"):
+        walk(find_sources(tmp_path / "in").sources, model, tmp_path / "out")

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from segkit.train.interrupt import Stop, listening
+from segkit.interrupt import Stop, listening
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

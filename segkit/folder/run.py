@@ -1,0 +1,333 @@
+"""One run: what is to be done, done, and written down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path, PurePath
+from threading import Lock
+from typing import Any
+
+import torch
+
+from segkit import __version__
+from segkit.attend import require_attention
+from segkit.config import PredictSettings
+from segkit.engines import describe
+from segkit.errors import CollisionError, SegkitError, WriteError
+from segkit.folder.ledger import FOLDER, Entry, Failure, Ledger, Result, digest_of, require_same_run
+from segkit.folder.outputs import Extras, all_of, check_out, concerns_one_name, discard, masks_of, sweep, write_all
+from segkit.folder.pipeline import BEHIND, Item, in_threads, read_ahead, segment_all
+from segkit.folder.shards import WHOLE, Part, is_there, listing_of
+from segkit.interrupt import Stop, listening
+from segkit.io import ReadSettings, Source, choose_split, mask_suffix, read_manifest, write_json
+from segkit.io.apart import PATIENCE_SECONDS, Reader, state_of
+from segkit.io.claim import claimed
+from segkit.io.files import check_outputs, stem
+from segkit.predict import Model
+from segkit.preprocess.intensity import cut_off_notes
+from segkit.score import is_lack_of_memory
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes about it.
+
+    resume : leave out what is finished, of the same model and settings, and still as it was written
+    overwrite : forget what an earlier run of another model or other settings left in OUT
+    stop_on_error : the first file that can't be used ends the run
+    part : the share of the files that is this process's
+    readers : processes that read; None for as many as keep the network busy, 0 to read in this one
+    patience_seconds : a file that takes longer to read is given up
+    """
+
+    resume: bool = False
+    overwrite: bool = False
+    stop_on_error: bool = False
+    part: Part = WHOLE
+    readers: int | None = None
+    patience_seconds: float = PATIENCE_SECONDS
+
+
+NO_EXTRAS = Extras()
+
+AS_USUAL = Options()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the files of this run.
+
+    skipped : finished by an earlier run
+    signal : number of the signal that ended it before its time, None otherwise
+    seconds : from the first file to the last
+    """
+
+    ledger: Path
+    began: int
+    done: int
+    failed: int
+    skipped: int
+    signal: int | None
+    seconds: float
+
+    def entries(self) -> Iterator[Entry]:
+        """Read from the ledger: there may be millions."""
+        with Ledger(self.ledger) as ledger:
+            yield from ledger.entries(self.began)
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        return tuple(entry.result for entry in self.entries() if entry.result is not None)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        return tuple(entry.failure for entry in self.entries() if entry.failure is not None)
+
+
+def manifest_sources(manifest: Path, split: str | None) -> tuple[Source, ...]:
+    """The pictures of a manifest; each result goes where its picture lies below the manifest's folder.
+
+    Raises
+    ------
+    SettingsError
+        No row has that split.
+    CollisionError
+        Two results would have the same name.
+    """
+    chosen = [row.image for row in choose_split(read_manifest(manifest), split, manifest)]
+    sources = tuple(Source((image,), _below(image, manifest.parent).with_name(stem(image))) for image in chosen)
+    check_outputs(sources)
+    return sources
+
+
+def _below(image: Path, folder: Path) -> Path:
+    """The picture's place below the manifest's folder, or its name alone: ../ must not lead a result out of the output folder."""
+    whole, root = Path(os.path.abspath(image)), Path(os.path.abspath(folder))
+    return whole.relative_to(root) if whole.is_relative_to(root) else Path(image.name)
+
+
+Watch = Callable[[Iterable[Entry], int], Iterable[Entry]]
+"""Hands on what is finished, one by one, out of so many, and may draw a bar."""
+
+
+def predict_files(
+    sources: Sequence[Source],
+    model: Model,
+    out: Path,
+    *,
+    predict: PredictSettings,
+    read: ReadSettings,
+    extras: Extras = NO_EXTRAS,
+    options: Options = AS_USUAL,
+    known_failures: Sequence[Failure] = (),
+    watch: Watch = lambda entries, total: entries,
+) -> Summary:
+    """Walk every source and write what it gives; a bad file gets a row and stops nothing.
+
+    SIGINT and SIGTERM end the run when the files at hand are finished.
+
+    Raises
+    ------
+    SettingsError, CollisionError
+        `out` can't be written to, is another run's or of another model, a mask would replace an input file, two pictures would share an
+        overlay, or the network has no attention to draw.
+    WriteError
+        The disk is full or the folder went away: that would fail every file after it too. A name that is too long is a row.
+    """
+    if extras.attention:
+        require_attention(model)
+    if extras != NO_EXTRAS:
+        check_outputs(sources, beside=True)
+    check_out(sources, out)
+    part = options.part
+    (out / FOLDER).mkdir(exist_ok=True)
+    with claimed(out / FOLDER, f"lock{part.suffix}"), ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(out / FOLDER / f"ledger{part.suffix}.jsonl"))
+        if options.overwrite:
+            ledger.forget()
+        about = _about(model, predict, read, sources, known_failures)
+        require_same_run(ledger, about["fingerprint"], out, None if options.resume else {source.key for source in sources})
+        if part.count == 1:
+            sweep(out)
+        shared = frozenset(output for output, count in Counter(source.output for source in sources).items() if count > 1)
+        return Job(model, out, predict, read, extras, options, ledger, shared).run(sources, known_failures, about, watch)
+
+
+@dataclass
+class Job:
+    """What stays the same from the first file to the last.
+
+    shared : outputs that two sources share but for their endings; `written` are the masks of these
+    """
+
+    model: Model
+    out: Path
+    predict: PredictSettings
+    read: ReadSettings
+    extras: Extras
+    options: Options
+    ledger: Ledger
+    shared: Collection[PurePath]
+    written: set[Path] = field(default_factory=set)
+    one_at_a_time: Lock = field(default_factory=Lock)
+
+    def run(self, sources: Sequence[Source], known_failures: Sequence[Failure], about: dict[str, Any], watch: Watch) -> Summary:
+        """This part's share, from the first file to the last, or to a signal."""
+        part = self.options.part
+        own, failures = part.choose(sources), [failure for failure in known_failures if part.holds(failure.path)]
+        to_do = [source for source in own if not self._is_finished(source)] if self.options.resume else own
+        share, skipped = len(own) + len(failures), len(own) - len(to_do)
+        told = {**_facts(self.model, self.predict, self.read), "fingerprint": about["fingerprint"], "files": share}
+        self._tell({**told, "state": "running"})
+        self.ledger.begin({**about, "share": share})
+        for failure in failures:
+            self.ledger.add(Entry(failure.path, failure=failure))
+        began = time.monotonic()
+        try:
+            with listening() as stop:
+                done, failed = self._count(watch(self._work(to_do, stop), len(to_do)))
+        finally:
+            self._write_tables()
+        seconds, failed = time.monotonic() - began, failed + len(failures)
+        state = "finished" if done + failed + skipped == share else "interrupted"
+        self._tell({**told, "state": state, "done": done, "failed": failed, "skipped": skipped, "seconds": round(seconds, 3)})
+        return Summary(self.ledger.path, self.ledger.began, done, failed, skipped, stop.signal, seconds)
+
+    def _count(self, entries: Iterable[Entry]) -> tuple[int, int]:
+        """(how many went well, how many failed), as they come."""
+        done = failed = 0
+        for number, entry in enumerate(entries, start=1):
+            done, failed = done + (entry.result is not None), failed + (entry.failure is not None)
+            if failed and self.options.stop_on_error:
+                break
+            if number & (number - 1) == 0:  # now and then: the tables' time stays a small share of the whole, however many files there are
+                self._write_tables()
+        return done, failed
+
+    def _work(self, sources: Sequence[Source], stop: Stop) -> Iterator[Entry]:
+        """Each source's entry, which the ledger has by then."""
+        with ExitStack() as stack:
+            readers = [stack.enter_context(Reader(self.options.patience_seconds)) for _ in range(self._count_readers(len(sources)))]
+            read = takewhile(lambda item: stop.signal is None, read_ahead(sources, self.read, readers))
+            found = segment_all(read, self.model, self.predict, self.extras)
+            writers = 1 if self.model.engine.device.type == "cpu" else 4
+            for entry in in_threads(found, self._write, threads=writers, is_enough=lambda waiting: len(waiting) > BEHIND):
+                self.ledger.add(entry)
+                yield entry
+
+    def _count_readers(self, files: int) -> int:
+        """A process of its own takes a moment to start: one file is read here. A GPU waits for many, a CPU has other things to do."""
+        if self.options.readers is not None or files < 2:
+            return min(self.options.readers or 0, files)
+        processors = os.cpu_count() or 1
+        return max(1, min(files, processors // 8 if self.model.engine.device.type == "cpu" else min(8, processors - 1)))
+
+    def _write(self, item: Item) -> Entry:
+        """In a thread of its own: whatever became of a file, on the disk and in words."""
+        try:
+            if item.problem is not None:
+                raise item.problem
+            return self._write_found(item)
+        except SegkitError as error:
+            if isinstance(error, WriteError) and not concerns_one_name(error):
+                raise
+            failure = Failure(item.source.name, error.code, str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not is_lack_of_memory(error):
+                raise
+            failure = Failure(item.source.name, "E_OOM", f"{item.source.name}: too little memory for it; try a smaller --tile")
+        discard(self._left_behind(item.source, ()))
+        return Entry(item.source.key, failure=failure)
+
+    def _write_found(self, item: Item) -> Entry:
+        began = time.monotonic()
+        assert item.image is not None
+        assert item.found is not None
+        self._keep_apart(item)
+        written = write_all(item.source, item.image, item.found, item.attention, self.extras, self.out)
+        discard(self._left_behind(item.source, written))
+        image, mask = item.image, item.found.mask
+        notes = (*image.notes, *cut_off_notes(image, self.model.run.preprocess.intensity))
+        seconds = item.seconds + time.monotonic() - began
+        result = Result(item.source.name, str(written[0]), image.shape, mask.areas_px(), mask.areas_mm(), item.found.confidence, seconds, notes)
+        outputs = {path.relative_to(self.out).as_posix(): digest_of(path) for path in written}
+        return Entry(item.source.key, result, None, tuple((size, changed) for size, changed in item.state), outputs)
+
+    def _keep_apart(self, item: Item) -> None:
+        """a.png and a.tif become a.png and a.tif; but what was named a.tif may be a PNG."""
+        if item.source.output not in self.shared or item.image is None:
+            return
+        target = self.out / f"{item.source.output}{mask_suffix(item.image)}"
+        with self.one_at_a_time:
+            if target in self.written:
+                raise CollisionError(f"{item.source.name}: another picture has its mask at {target} already; rename one of the two")
+            self.written.add(target)
+
+    def _left_behind(self, source: Source, written: Sequence[Path]) -> Iterator[Path]:
+        """What an earlier run left for this file; where two pictures share a name, only what the ledger says was this one's."""
+        if source.output in self.shared:
+            before = self.ledger.find(source.key)
+            paths: Iterable[Path] = [self.out / place for place in (before.outputs or {})] if before is not None else ()
+            return (path for path in paths if path not in written and path not in self.written)
+        return (path for path in all_of(source, self.out) if path not in written)
+
+    def _is_finished(self, source: Source) -> bool:
+        """Whether all that is asked for is there as it was written, of the picture as it is now."""
+        entry = self.ledger.find(source.key)
+        if entry is None or entry.result is None or entry.outputs is None:
+            return False
+        if [list(one) for one in entry.state] != state_of(source) or not self._has_all(source, entry.outputs):
+            return False
+        if source.output in self.shared:
+            self.written.update(path for path in masks_of(self.out / str(source.output)) if path.relative_to(self.out).as_posix() in entry.outputs)
+        return is_there(entry, self.out)
+
+    def _has_all(self, source: Source, outputs: Iterable[str]) -> bool:
+        beside = {"overlays": self.extras.overlay, "probabilities": self.extras.probabilities, "attention": self.extras.attention}
+        there = {place.partition("/")[0] for place in outputs}
+        return all(folder in there for folder, is_wanted in beside.items() if is_wanted)
+
+    def _tell(self, facts: dict[str, Any]) -> None:
+        """run.json; that of a part lies beside its ledger."""
+        suffix = self.options.part.suffix
+        write_json(self.out / (f"{FOLDER}/run{suffix}.json" if suffix else "run.json"), facts)
+
+    def _write_tables(self) -> None:
+        """Of parts, `merge` makes them."""
+        if self.options.part.count == 1:
+            self.ledger.write_tables(self.out, self.model.labels.foreground)
+
+
+def _about(model: Model, predict: PredictSettings, read: ReadSettings, sources: Iterable[Source], failures: Iterable[Failure]) -> dict[str, Any]:
+    """What the ledger has to know of a run: two with the same fingerprint give the same masks."""
+    preprocess = model.run.preprocess.model_dump(mode="json")
+    flips = [model.run.augment.horizontal_flip > 0, model.run.augment.vertical_flip > 0] if predict.tta else []
+    settings = [model.fingerprint, model.labels.mapping, preprocess, predict.model_dump(mode="json"), read.model_dump(mode="json"), flips]
+    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    keys = [*(source.key for source in sources), *(failure.path for failure in failures)]
+    return {"segkit": __version__, "fingerprint": fingerprint, "classes": list(model.labels.foreground), **listing_of(keys)}
+
+
+def _facts(model: Model, predict: PredictSettings, read: ReadSettings) -> dict[str, Any]:
+    data = model.run.data
+    return {
+        "segkit": __version__,
+        "torch": torch.__version__,
+        "labels": data.labels,
+        "ignore": data.ignore,
+        "mask_threshold": data.mask_threshold,
+        "model": {"trained_on": model.card.trained_on, "fingerprint": model.card.fingerprint, "steps": model.card.steps, "scores": model.card.scores},
+        "settings": {"predict": predict.model_dump(mode="json"), "read": read.model_dump(mode="json")},
+        "device": describe(model.engine.device),
+        "precision": model.engine.precision,
+        "engine": model.engine.name,
+    }
+
