@@ -29,7 +29,7 @@ def models(as_json: bool) -> int:
     from segkit.cli.progress import watch
     from segkit.models.catalogue import take_stock
 
-    catalogue = take_stock(lambda names: watch(names, "counting"))
+    catalogue = take_stock(lambda names: watch(names, "counting", quiet=as_json))
     if as_json:
         click.echo(json.dumps(asdict(catalogue)))
     else:
