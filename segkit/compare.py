@@ -119,10 +119,16 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """What run.json said when it was first asked for; nothing where there is none."""
         path = self.place / "run.json"
+        if not path.exists():
+            return {}
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+            told = json.loads(path.read_text(encoding="utf-8"))
+            missing = {"settings", "data"} - set(told)
         except (ValueError, TypeError) as error:
             raise SettingsError(f"{path}: is damaged ({error}); remove the folder to train that run again") from error
+        if missing or not isinstance(told, dict):
+            raise SettingsError(f"{path}: is damaged (without {' and '.join(sorted(missing))}); remove the folder to train that run again")
+        return told
 
     @property
     def is_finished(self) -> bool:

@@ -380,6 +380,31 @@ def test_an_interrupted_comparison_goes_on_to_the_same_scores(discs: Path, tmp_p
     assert [line.cost for line in timeless[0]] == [line.cost for line in timeless[1]]
 
 
+def test_a_signal_in_the_last_step_of_a_run_ends_the_comparison_too(discs: Path, tmp_path: Path) -> None:
+    def settings(changes: Mapping[str, Any], seed: int) -> RunConfig:
+        tree = toy_settings(discs, steps=1, validations=1, seed=seed)
+        return RunConfig.model_validate({**tree, "model": {"feature_scale": 16, "skip": changes["model.skip"]}})
+
+    watchers = iter([Silence(), Stopper()])                             # for the look ahead, and the first run
+    stopped = compare(plan_variants(parse_vary(["model.skip=none,se"]), settings), [0], tmp_path, split="test", watching=lambda: nullcontext(next(watchers)))
+    assert stopped.interrupted is not None
+    assert (stopped.interrupted.reason, stopped.interrupted.signal) == ("finished", signal.SIGTERM)
+    assert not (tmp_path / "skip=se").exists()
+
+
+@pytest.mark.parametrize("told", ['{"outcome": null}', '{"outcome": {"reason": "finished"}}', "[]", "{"])
+def test_a_damaged_account_of_a_run_is_named(discs: Path, tmp_path: Path, told: str) -> None:
+    (tmp_path / "skip=none" / "seed0").mkdir(parents=True)
+    (tmp_path / "skip=none" / "seed0" / "run.json").write_text(told, encoding="utf-8")
+    (tmp_path / "skip=none" / "seed0" / "state.pt").write_bytes(b"")
+
+    def settings(changes: Mapping[str, Any], seed: int) -> RunConfig:
+        return RunConfig.model_validate(toy_settings(discs, steps=1, validations=1, seed=seed))
+
+    with pytest.raises(SettingsError, match=r"run\.json: is damaged .*; remove the folder to train that run again"):
+        compare(plan_variants(parse_vary(["model.skip=none"]), settings), [0], tmp_path, split="test")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_comparison_says_how_to_go_on(
     discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int, code: int

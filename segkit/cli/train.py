@@ -51,7 +51,7 @@ def train(
     else:
         with TrainingProgress() as progress:
             outcome = run_training(run, folder, resume=resume, watcher=progress)
-    if outcome.signal is not None:
+    if outcome.reason == "interrupted" and outcome.signal is not None:
         given = [part for part in click.get_current_context().obj if part != "--resume"]  # what `main` was given
         click.echo(f"stopped at step {outcome.steps}; go on with: segkit {shlex.join(given)} --resume", err=True)
         return 128 + outcome.signal

@@ -53,8 +53,9 @@ class Row:
 class Outcome:
     """How a run ended.
 
-    reason : "finished", "stopped early", or "interrupted" (then `signal` has the number)
+    reason : "finished", "stopped early" or "interrupted"
     best : mean validation Dice of the weights that were kept
+    signal : the number of the one that asked to stop; also where the run was at its end by then, for who has more to do after it
     """
 
     reason: str

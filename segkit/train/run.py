@@ -91,7 +91,7 @@ def carry_out(run: RunConfig, folder: Path, resume: bool, watcher: Watcher, trac
     with closing(loader), listening() as stop:
         course = Course(run, folder, inventory, validation, device, precision, watcher, track)
         reason = loop(state, course, loader.batches(state.step), stop)
-    outcome = Outcome(reason, state.best, state.step, state.seconds / 60, stop.signal if reason == "interrupted" else None)
+    outcome = Outcome(reason, state.best, state.step, state.seconds / 60, stop.signal)
     write_json(folder / "run.json", {**about, **ending(outcome, state.history)})
     return outcome
 

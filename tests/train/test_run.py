@@ -191,6 +191,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_bit_for_bit(
     assert [row["step"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["3", "6"]
 
 
+def test_a_run_that_is_at_its_end_when_it_is_asked_to_stop_is_finished_and_says_that_it_was_asked(tmp_path: Path, discs: Path, uninterrupted: Path) -> None:
+    ended = train(toy_run(discs), tmp_path, watcher=Witness(6, signal.SIGINT))
+    assert (ended.reason, ended.steps, ended.signal) == ("finished", 6, signal.SIGINT)
+    assert_same(tmp_path, uninterrupted)
+
+
 def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path, discs: Path, uninterrupted: Path) -> None:
     train(toy_run(discs), tmp_path)
     assert train(toy_run(discs), tmp_path, resume=True).steps == 6

@@ -36,7 +36,7 @@ class EncoderSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoder: str = "plain"
-    feature_scale: float | None = Field(default=None, gt=0, le=64)
+    feature_scale: float | None = Field(default=None, ge=0.25, le=64)
     batchnorm: bool = True
     stem: Literal["default", "deep", "full"] = "default"
     output_stride: Literal[8, 16, 32] = 32
