@@ -249,3 +249,14 @@ def test_what_was_not_changed_is_used(name: str, folder: Path) -> None:
             loaded(path, 0)                    # weights alone, without a card
         else:
             kind.use(path, 2)
+
+
+# What fuzzing has found.
+
+
+def test_a_part_of_a_png_that_claims_to_end_behind_the_file(tmp_path: Path) -> None:
+    whole = png()
+    text = struct.pack(">I", 99) + b"tEXt" + bytes(99)                       # no checksum, and nothing behind it
+    (tmp_path / "a.png").write_bytes(whole[:33] + text)
+    with pytest.raises(CorruptFileError, match=r"a\.png: the PNG is cut short"):
+        read_image(tmp_path / "a.png")

@@ -138,7 +138,7 @@ def _next_chunk(file: BinaryIO, name: str) -> tuple[bytes, bytes]:
     if kind and kind not in _KEPT:
         file.seek(length + 4, 1)
         return kind, b""
-    left = os.fstat(file.fileno()).st_size - file.tell()
+    left = max(0, os.fstat(file.fileno()).st_size - file.tell())  # a part that was passed over may claim to end behind the file
     data, checksum = file.read(min(length, left)), file.read(4)  # a length of 4 GB in a file of 100 bytes is not worth 4 GB of memory
     if len(start) < 8 or len(data) < length or len(checksum) < 4:
         raise CorruptFileError(f"{name}: the PNG is cut short; copy it anew from where it came")
