@@ -260,3 +260,12 @@ def test_a_part_of_a_png_that_claims_to_end_behind_the_file(tmp_path: Path) -> N
     (tmp_path / "a.png").write_bytes(whole[:33] + text)
     with pytest.raises(CorruptFileError, match=r"a\.png: the PNG is cut short"):
         read_image(tmp_path / "a.png")
+
+
+def test_a_damaged_length_of_a_dicom_tag_takes_no_memory(tmp_path: Path) -> None:
+    whole = dicom()
+    for tag in (b"\x10\x00\x10\x00PN", b"\x02\x00\x02\x00UI"):             # the patient's name; the class, among the tags about the file
+        place = whole.index(tag)
+        (tmp_path / "a.dcm").write_bytes(whole[: place + 4] + b"OB\0\0" + b"\xf0\xff\xff\xff" + whole[place + 8 :])
+        with limited_memory(), pytest.raises(CorruptFileError, match=r"a\.dcm: "):
+            read_image(tmp_path / "a.dcm")

@@ -12,17 +12,19 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pydicom
 from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
@@ -214,20 +216,46 @@ def _header(path: Path, settings: ReadSettings) -> _Header:
 
 
 def _data_set(path: Path, **how: Any) -> pydicom.Dataset:
-    _check_mark(path)
-    with _reading(path):
-        meta = pydicom.filereader.read_file_meta_info(path)
-        deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-    source: Any = _inflated(path, meta) if deflated else path
-    with _reading(path):
-        return pydicom.dcmread(source, **how)
-
-
-def _check_mark(path: Path) -> None:
     with open_file(path) as file:
-        start = file.read(132)
-    if start[128:] != b"DICM":
+        _check_mark(file, path)
+        with _reading(path):
+            meta = _meta(file)
+            deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        source: Any = _inflated(path, meta) if deflated else _Bounded(file)
+        with _reading(path):
+            source.seek(0)
+            return pydicom.dcmread(source, **how)
+
+
+class _Bounded:
+    """A file that is asked for no more bytes than it has: a damaged length may claim gigabytes, for which memory would be taken."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+        self._size = os.fstat(file.fileno()).st_size
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self.tell())
+        return self._read(left if size < 0 else min(size, left))
+
+
+def _check_mark(file: BinaryIO, path: Path) -> None:
+    if file.read(132)[128:] != b"DICM":
         raise FormatError(f"{path}: has no DICOM preamble (DICM at byte 128); if it is DICOM of the old kind, write it anew, e.g. with dcmconv of DCMTK")
+
+
+def _meta(file: BinaryIO) -> pydicom.dataset.FileMetaDataset:
+    """The group of tags behind the mark, which says how the others are stored; as pydicom reads it, so that both see the same."""
+    for is_implicit in (False, True):  # a few writers know only one way
+        file.seek(132)
+        group = read_dataset(_Bounded(file), is_implicit, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+        meta = pydicom.dataset.FileMetaDataset(group)
+        meta.set_original_encoding(is_implicit, True, "iso8859")
+        with suppress(NotImplementedError):  # a kind of value that there is none of
+            if meta:
+                meta[next(iter(meta.keys()))]
+            break
+    return meta
 
 
 def _inflated(path: Path, meta: pydicom.dataset.FileMetaDataset) -> io.BytesIO:
