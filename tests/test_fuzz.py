@@ -269,3 +269,20 @@ def test_a_damaged_length_of_a_dicom_tag_takes_no_memory(tmp_path: Path) -> None
         (tmp_path / "a.dcm").write_bytes(whole[: place + 4] + b"OB\0\0" + b"\xf0\xff\xff\xff" + whole[place + 8 :])
         with limited_memory(), pytest.raises(CorruptFileError, match=r"a\.dcm: "):
             read_image(tmp_path / "a.dcm")
+
+
+SIGNALLING = {"f2": 0x7C01, "f4": 0x7F800001, "f8": 0x7FF0000000000001}
+"""Not-a-number of the kind that a processor reports when it calculates with it."""
+
+
+@pytest.mark.parametrize("dtype", SIGNALLING)
+def test_a_number_that_is_none_is_replaced_in_a_picture_and_refused_in_a_mask_without_a_warning(tmp_path: Path, dtype: str) -> None:
+    pixels = np.ones((5, 7), dtype)
+    pixels.view(dtype.replace("f", "u"))[2, 3] = SIGNALLING[dtype]
+    (tmp_path / "a.tif").write_bytes(tiff(pixels))
+    with warnings.catch_warnings(action="error"):
+        image = read_image(tmp_path / "a.tif")
+        assert (image.pixels == 1).all()
+        assert image.notes == ("1 of 35 pixels were NaN or infinite; replaced by the smallest finite value, 1",)
+        with pytest.raises(MaskValuesError, match="1 of 35 mask values are not whole numbers, the first is nan"):
+            read_mask(tmp_path / "a.tif")

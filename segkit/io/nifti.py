@@ -256,7 +256,8 @@ def _values(stored: _Stored, origin: NiftiOrigin, path: Path) -> Array:
     if stored.has_alpha:
         pixels = without_opaque_alpha(pixels, str(path))
     if pixels.dtype.kind == "f":
-        nearest = np.rint(pixels)
+        with np.errstate(invalid="ignore"):  # NaN of the signalling kind: `label_values` refuses it
+            nearest = np.rint(pixels)
         close = np.isclose(pixels, nearest, rtol=0, atol=1e-3)
         pixels = np.where(close, nearest, pixels)  # a scl_slope of 1/255 leaves 0.9999999
     return label_values(pixels, str(path))

@@ -53,7 +53,7 @@ def narrow(pixels: Array, name: str) -> Array:
         case ("i" | "u") as kind, 8:
             return _within(pixels, np.dtype(f"{kind}4"), np.iinfo(f"{kind}4"), name)
         case "f", 2:
-            return pixels.astype(np.float32)
+            return _as_float32(pixels)
         case "f", 8 | 12 | 16:
             return _within(pixels, np.dtype(np.float32), np.finfo(np.float32), name)
         case "b" | "i" | "u" | "f", _:
@@ -127,8 +127,9 @@ def whole(values: Array, name: str) -> Array:
         return values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.dtype.kind != "f":
         raise MaskValuesError(f"{name}: the mask is of type {values.dtype}; expected whole numbers")
-    rounded = np.rint(values)
-    broken = ~(np.isfinite(values) & (values == rounded) & (np.abs(values) < 2**53))
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN of the signalling kind is counted as broken; 2**53 is infinite as float16
+        rounded = np.rint(values)
+        broken = ~(np.isfinite(values) & (values == rounded) & (np.abs(values) < 2**53))
     if broken.any():
         raise MaskValuesError(
             f"{name}: {int(broken.sum())} of {values.size} mask values are not whole numbers, the first is {values[broken][0]:g}; save the mask as integers"
@@ -140,4 +141,9 @@ def _within(pixels: Array, dtype: np.dtype[Any], limits: np.iinfo[Any] | np.finf
     good = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
     if good.size and (good.min() < limits.min or good.max() > limits.max):
         raise UnsupportedError(f"{name}: its values run from {good.min():g} to {good.max():g}, beyond what {dtype} holds; scale them and save the file anew")
-    return pixels.astype(dtype)
+    return _as_float32(pixels) if dtype.kind == "f" else pixels.astype(dtype)
+
+
+def _as_float32(pixels: Array) -> Array:
+    with np.errstate(invalid="ignore"):  # a NaN of the signalling kind; `finite` finds it
+        return pixels.astype(np.float32)
