@@ -286,3 +286,21 @@ def test_a_number_that_is_none_is_replaced_in_a_picture_and_refused_in_a_mask_wi
         assert image.notes == ("1 of 35 pixels were NaN or infinite; replaced by the smallest finite value, 1",)
         with pytest.raises(MaskValuesError, match="1 of 35 mask values are not whole numbers, the first is nan"):
             read_mask(tmp_path / "a.tif")
+
+
+def test_a_stack_whose_second_page_has_two_heights_is_corrupt(tmp_path: Path) -> None:
+    """Of a file that describes its axes, tifffile looks at the later pages only when they are asked for."""
+    whole = tiff(grey((2, 9, 7)), imagej=True, metadata={"axes": "ZYX"})
+    height = struct.Struct("<HHI")                                          # tag, type, how many
+    place = whole.rindex(height.pack(257, 4, 1))
+    (tmp_path / "a.tif").write_bytes(whole[:place] + height.pack(257, 4, 2) + whole[place + 8 :])
+    with pytest.raises(CorruptFileError, match=r"a\.tif: damaged or cut short"):
+        read_image(tmp_path / "a.tif", ReadSettings(pages="all"))
+
+
+def test_a_tiff_with_words_for_the_sizes_of_its_strips_is_corrupt(tmp_path: Path) -> None:
+    whole = tiff(rowsperstrip=2)
+    sizes = whole.index(struct.pack("<HH", 279, 3))                         # StripByteCounts, five numbers of 16 bits
+    (tmp_path / "a.tif").write_bytes(whole[:sizes] + struct.pack("<HH", 279, 2) + whole[sizes + 4 :])
+    with pytest.raises(CorruptFileError, match=r"a\.tif: damaged or cut short"):
+        read_image(tmp_path / "a.tif")

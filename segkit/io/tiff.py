@@ -214,13 +214,14 @@ def _check_readable(block: _Block, path: Path) -> None:
 
 def _check_complete(block: _Block, path: Path) -> None:
     """What lies nowhere in the file would be read as zeros: a writer that was killed leaves such files."""
-    for page in block.pages:
+    with _damage(path):
+        pages = block.pages
+    for page in pages:
         if page is None:
             raise CorruptFileError(f"{path}: describes pages that it does not hold; copy it anew from where it came")
-        with _damage(path):
-            strips = math.prod(block.page.chunked)
-        end = page.parent.filehandle.size
-        held = sum(1 for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False) if 0 < offset < end and 0 < size <= end)
+        with _damage(path):  # texts may stand where numbers belong
+            strips, end = math.prod(block.page.chunked), page.parent.filehandle.size
+            held = sum(1 for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False) if 0 < offset < end and 0 < size <= end)
         if held < strips:
             raise CorruptFileError(f"{path}: holds {held} of {strips} strips or tiles of its pixels, it was cut short; copy it anew from where it came")
 
@@ -381,6 +382,6 @@ def _damage(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         if "imagecodecs" in str(error):
             raise CodecError(f"{path}: its pixels need a decoder that is not here ({error}); pip install imagecodecs") from error
-        if isinstance(error, NotImplementedError) or "not supported" in str(error):
+        if isinstance(error, NotImplementedError) or ("not supported" in str(error) and not isinstance(error, TypeError)):  # "'<' not supported between ..."
             raise UnsupportedError(f"{path}: {error}; convert it to an uncompressed TIFF") from error
         raise CorruptFileError(f"{path}: damaged or cut short ({error}); copy it anew from where it came") from error
