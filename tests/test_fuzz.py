@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from faults import HOWS, PICTURES, Change, as_it_is, changed, dicom, grey, packed, png, random_changes, tiff, with_checksums
+from faults import HOWS, PICTURES, Change, as_it_is, by_pillow, changed, dicom, grey, packed, png, random_changes, tiff, with_checksums
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -208,7 +208,6 @@ def judge(kind: Kind, data: bytes, variant: int, folder: Path) -> None:
             assert "\n" not in str(error)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", KINDS)
 def test_bytes_changed_by_chance_are_used_or_refused_in_our_own_words(name: str, folder: Path) -> None:
     kind, rng = KINDS[name], random.Random(f"{name} {SEED}")
@@ -222,7 +221,6 @@ def test_bytes_changed_by_chance_are_used_or_refused_in_our_own_words(name: str,
                 raise AssertionError(f"case {number}: judge(KINDS[{name!r}], changed(seeds_of({name!r})[{seed}], {changes}), {variant}, folder)") from error
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", KINDS)
 @settings(
     max_examples=EXAMPLES * TIMES, derandomize=SEED == 0, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -304,3 +302,10 @@ def test_a_tiff_with_words_for_the_sizes_of_its_strips_is_corrupt(tmp_path: Path
     (tmp_path / "a.tif").write_bytes(whole[:sizes] + struct.pack("<HH", 279, 2) + whole[sizes + 4 :])
     with pytest.raises(CorruptFileError, match=r"a\.tif: damaged or cut short"):
         read_image(tmp_path / "a.tif")
+
+
+def test_exif_that_breaks_off_is_passed_over_in_silence(tmp_path: Path) -> None:
+    exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 3) + struct.pack("<HHII", 0x0112, 3, 1, 6)      # claims three entries, has one
+    (tmp_path / "a.jpg").write_bytes(by_pillow(grey((9, 7)), "JPEG", exif=exif))
+    with warnings.catch_warnings(action="error"):
+        assert read_image(tmp_path / "a.jpg").shape == (7, 9)

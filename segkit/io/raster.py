@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,6 +44,7 @@ _OPENERS: dict[Format, Callable[[BinaryIO], ImageFile]] = {
 }
 _CHANNELS = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "P": 3, "RGB": 3, "RGBA": 4, "CMYK": 4}  # a palette becomes RGB
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)  # Pillow's, on broken files
+_silence = partial(warnings.catch_warnings, action="ignore")  # Pillow speaks to the terminal of parts that it passes over
 
 
 def read(path: Path, kind: Format, settings: ReadSettings) -> Image:
@@ -205,7 +208,8 @@ def _orientation(opened: _Opened) -> tuple[int, Notes]:
     if opened.chunks is not None and not opened.chunks.joined(b"eXIf"):
         return 1, ()  # Pillow would decode the whole picture to look for it behind the pixels
     try:
-        orientation = known_orientation(opened.picture.getexif().get(_EXIF_ORIENTATION))
+        with _silence():
+            orientation = known_orientation(opened.picture.getexif().get(_EXIF_ORIENTATION))
     except _DAMAGE as error:
         return 1, (f"Exif data could not be read ({error}); the pixels are taken as upright",)
     return orientation, () if orientation == 1 else (f"turned upright by Exif orientation {orientation}; masks are written onto the stored pixels",)
@@ -220,7 +224,8 @@ def _converted(picture: ImageFile, mode: str, path: Path) -> Any:
 def _damage(path: Path) -> Iterator[None]:
     """Around calls of Pillow alone: what it raises on a broken file becomes one class."""
     try:
-        yield
+        with _silence():
+            yield
     except SegkitError:
         raise
     except DecompressionBombError as error:
