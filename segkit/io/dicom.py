@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pydicom
@@ -248,7 +248,7 @@ def _meta(file: BinaryIO) -> pydicom.dataset.FileMetaDataset:
     """The group of tags behind the mark, which says how the others are stored; as pydicom reads it, so that both see the same."""
     for is_implicit in (False, True):  # a few writers know only one way
         file.seek(132)
-        group = read_dataset(_Bounded(file), is_implicit, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+        group = read_dataset(cast(BinaryIO, _Bounded(file)), is_implicit, True, stop_when=lambda tag, *_: tag >> 16 != 2)
         meta = pydicom.dataset.FileMetaDataset(group)
         meta.set_original_encoding(is_implicit, True, "iso8859")
         with suppress(NotImplementedError):  # a kind of value that there is none of
