@@ -18,7 +18,17 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from PIL import Image as Pillow
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    MPEG4HP41,
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    RTPlanStorage,
+)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -264,3 +274,133 @@ def with_checksums(data: bytes) -> bytes:
 
 def packed(data: bytes) -> bytes:
     return gzip.compress(data, 1, mtime=0)
+
+
+# Files that can't be used, and files that are odd but can: by their names, as they might lie in a folder.
+
+
+def with_chunk(data: bytes, kind: bytes, content: bytes) -> bytes:
+    """A PNG with one more part, behind its header."""
+    return data[:33] + chunk(kind, content) + data[33:]
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return Change("flip", place, 0).apply(data)
+
+
+def in_a_ring() -> bytes:
+    """A TIFF whose first page says that the next one is itself."""
+    data = tiff()
+    entries = int.from_bytes(data[8:10], "little")
+    pointer = 10 + 12 * entries
+    return data[:pointer] + struct.pack("<I", 8) + data[pointer + 4 :]
+
+
+def with_holes(share: float) -> np.ndarray[Any, Any]:
+    pixels = grey(dtype=np.float32)
+    pixels.flat[: round(share * pixels.size)] = np.nan
+    return pixels
+
+
+def cmyk_jpeg() -> bytes:
+    file = io.BytesIO()
+    Pillow.frombytes("CMYK", (7, 9), grey((9, 7, 4)).tobytes()).save(file, format="JPEG")
+    return file.getvalue()
+
+
+def nifti_of(*dim: int, **fields: Any) -> bytes:
+    """A NIfTI file that claims these sizes and holds a few voxels."""
+    return nifti(dim=[len(dim), *dim, *[1] * (7 - len(dim))], **fields)
+
+
+def plan() -> bytes:
+    """DICOM without a picture."""
+    return dicom(SOPClassUID=RTPlanStorage, Modality="RTPLAN", PixelData=None, Rows=None, Columns=None)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """row : of the table in docs/faults.md
+    make : its bytes
+    code : of the error, where it can't be used
+    shape : of its mask, where it can
+    words : in the message or in the notes
+    """
+
+    row: int
+    make: Callable[[], bytes]
+    code: str = ""
+    shape: str = ""
+    words: str = ""
+
+
+REFUSED = {
+    "empty.png": Odd(1, bytes, "E_EMPTY", words="is empty"),
+    "short.png": Odd(2, lambda: png()[:-20], "E_CORRUPT", words="cut short"),
+    "torn.jpg": Odd(2, lambda: by_pillow(grey((64, 64)), "JPEG")[:900], "E_CORRUPT", words="cut short"),
+    "flipped.png": Odd(3, lambda: flipped(png(), 60), "E_CORRUPT", words="checksum"),
+    "text.png": Odd(4, lambda: b"not a picture at all\n", "E_FORMAT", words="text"),
+    "ends.tif": Odd(7, lambda: tiff()[:-9], "E_CORRUPT"),
+    "stops.nii": Odd(7, lambda: nifti()[:-9], "E_CORRUPT", words="need 210 bytes, it has 201"),
+    "cut.nii.gz": Odd(7, lambda: packed(nifti())[:-9], "E_CORRUPT", words="gzip stream"),
+    "plain.nii.gz": Odd(8, nifti, "E_FORMAT", words="rename it to plain.nii"),
+    "packed.nii": Odd(8, lambda: packed(nifti()), "E_FORMAT", words="rename it to packed.nii.gz"),
+    "bomb.png": Odd(9, lambda: png_by_hand(60_000, 60_000, b""), "E_TOO_LARGE", words="--max-pixels"),
+    "large.png": Odd(10, lambda: png_by_hand(20_000, 20_000, bytes(20_000 * 2501), depth=1), "E_TOO_LARGE", words="400000000 samples"),
+    "trillions.nii": Odd(11, lambda: nifti_of(30_000, 30_000, 30_000), "E_TOO_LARGE"),
+    "negative.nii": Odd(11, lambda: nifti_of(5, -7, 3), "E_CORRUPT", words="impossible dimensions"),
+    "claims.nii.gz": Odd(12, lambda: packed(nifti_of(500, 500, 3)), "E_CORRUPT", words="need 1500000 bytes"),
+    "archive.png": Odd(12, lambda: b"PK\x03\x04" + bytes(40), "E_FORMAT", words="a zip archive: unpack it first"),
+    "ring.tif": Odd(13, in_a_ring, "E_CORRUPT", words="runs in a ring"),
+    "stack.tif": Odd(31, lambda: tiff(grey((3, 9, 7))), "E_MULTI", words="--pages all"),
+    "five.tif": Odd(32, lambda: tiff(grey((9, 7, 5)), planarconfig="contig"), "E_CHANNELS", words="5 channels"),
+    "holes.tif": Odd(34, lambda: tiff(with_holes(1)), "E_EMPTY_CONTENT", words="none of its 63 pixels is finite"),
+    "wide.tif": Odd(35, lambda: tiff(grey(dtype=np.int64) << 40), "E_UNSUPPORTED", words="beyond what int32 holds"),
+    "film.gif": Odd(36, lambda: _animated("GIF"), "E_MULTI", words="3 pictures"),
+    "slope.nii": Odd(49, lambda: nifti(scl_slope=np.inf), "E_CORRUPT", words="must be finite"),
+    "moving.nii": Odd(52, lambda: nifti((5, 7, 3, 2)), "E_UNSUPPORTED", words="5x7x3x2"),
+    "bare.dcm": Odd(55, lambda: dicom()[132:], "E_FORMAT", words="without its 128-byte preamble"),
+    "movie.dcm": Odd(56, lambda: dicom(grey(), MPEG4HP41, PixelData=encapsulate([bytes(8)])), "E_CODEC", words="MPEG"),
+    "few.dcm": Odd(59, lambda: dicom(SeriesInstanceUID="1.3.1")[:-30], "E_CORRUPT"),
+    "pair.hdr": Odd(8, lambda: nifti(magic=b"ni1"), "E_UNSUPPORTED", words=".hdr"),
+}
+"""What a run over a folder gives a row in failures.csv."""
+
+TAKEN = {
+    "photo.png": Odd(5, lambda: by_pillow(grey(), "JPEG"), shape="9x7", words="its bytes are JPEG: read as JPEG"),
+    "picture0001": Odd(6, png, shape="9x7"),
+    "inflating.nii.gz": Odd(12, lambda: packed(nifti() + bytes(20_000_000)), shape="3x7x5"),
+    "texts.png": Odd(14, lambda: with_chunk(png(), b"iTXt", b"k\0\0\0\0\0" + bytes(3_000_000)), shape="9x7"),
+    "two words.png": Odd(17, png, shape="9x7"),
+    "new\nline.png": Odd(17, png, shape="9x7"),
+    "-dash.png": Odd(17, png, shape="9x7"),
+    "smile \N{SMILING FACE WITH SUNGLASSES}.png": Odd(17, png, shape="9x7"),
+    "e\N{COMBINING ACUTE ACCENT}.png": Odd(17, png, shape="9x7"),
+    "n" * 251 + ".png": Odd(17, png, shape="9x7"),
+    "deep.png": Odd(25, lambda: png(grey(dtype=np.uint16) * 200), shape="9x7"),
+    "deep2.tif": Odd(25, lambda: tiff(grey(dtype=np.uint16) * 200), shape="9x7"),
+    "colours.png": Odd(26, deep_png, shape="5x7"),
+    "inks.jpg": Odd(27, cmyk_jpeg, shape="9x7", words="CMYK colours converted to RGB"),
+    "palette.png": Odd(28, lambda: _in_palette("PNG"), shape="9x7"),
+    "glass.png": Odd(29, lambda: png(grey((9, 7, 4))), shape="9x7", words="transparent pixels laid on black"),
+    "bits.png": Odd(30, lambda: png(grey() > 99), shape="9x7", words="grey values of 1 bit scaled to 0..255"),
+    "planes.tif": Odd(33, lambda: tiff(grey((3, 9, 7)), photometric="rgb", planarconfig="separate"), shape="9x7"),
+    "some.tif": Odd(34, lambda: tiff(with_holes(0.5)), shape="9x7", words="32 of 63 pixels were NaN or infinite"),
+    "signed.tif": Odd(35, lambda: tiff(grey(dtype=np.int32) - 125), shape="9x7"),
+    "turned.jpg": Odd(37, lambda: by_pillow(grey((17, 19, 3)), "JPEG", exif=_turned()), shape="19x17", words="turned upright by Exif orientation 6"),
+    "flat.png": Odd(38, lambda: png(np.full((9, 7), 3, np.uint8)), shape="9x7"),
+    "dot.png": Odd(39, lambda: png(grey((1, 1))), shape="1x1"),
+    "row.png": Odd(39, lambda: png(grey((1, 47))), shape="1x47"),
+    "column.png": Odd(39, lambda: png(grey((33, 1))), shape="33x1"),
+    "odd.png": Odd(40, lambda: png(grey((33, 47))), shape="33x47"),
+    "strip.png": Odd(41, lambda: png(grey((10, 3000))), shape="10x3000"),
+    "unscaled.nii": Odd(49, lambda: nifti(scl_slope=np.nan), shape="3x7x5"),
+    "nowhere.nii": Odd(51, lambda: nifti(qform_code=0), shape="3x7x5", words="areas are in pixels only"),
+    "one.nii": Odd(52, lambda: nifti((5, 7, 3, 1)), shape="3x7x5"),
+    "long.nii": Odd(53, lambda: nifti(dtype=np.int64), shape="3x7x5"),
+    "white.dcm": Odd(57, lambda: dicom(SeriesInstanceUID="1.3.2", PhotometricInterpretation="MONOCHROME1"), shape="9x7", words="MONOCHROME1"),
+    "rescaled.dcm": Odd(58, lambda: dicom(SeriesInstanceUID="1.3.3", RescaleSlope="", RescaleIntercept=""), shape="9x7"),
+    "frames.dcm": Odd(60, lambda: dicom(grey((3, 9, 7)), SeriesInstanceUID="1.3.4"), shape="3x9x7", words="in the order of their numbers"),
+    "coloured.dcm": Odd(60, lambda: dicom(grey((9, 6)), SeriesInstanceUID="1.3.5", PhotometricInterpretation="PALETTE COLOR", **_palette_tags()), shape="9x6"),
+}
+"""What it gives a mask and a row in results.csv."""
