@@ -26,9 +26,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from faults import HOWS, PICTURES, Change, as_it_is, by_pillow, changed, dicom, grey, packed, png, random_changes, tiff, with_checksums
+from faults import HOWS, PICTURES, Change, as_it_is, by_pillow, changed, dicom, grey, nifti, packed, png, random_changes, tiff, with_checksums
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nibabel.nifti2 import Nifti2Header
 
 from segkit.checkpoint import load_model, read_weights
 from segkit.config import RunConfig, load_run
@@ -309,3 +310,10 @@ def test_exif_that_breaks_off_is_passed_over_in_silence(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(by_pillow(grey((9, 7)), "JPEG", exif=exif))
     with warnings.catch_warnings(action="error"):
         assert read_image(tmp_path / "a.jpg").shape == (7, 9)
+
+
+def test_a_grid_of_absurd_distances_fits_itself_without_a_warning(tmp_path: Path) -> None:
+    axes = {f"srow_{axis}": [1e300 * (axis == other) for other in "xyz"] + [0] for axis in "xyz"}
+    (tmp_path / "a.nii").write_bytes(nifti((5, 7, 3), kind=Nifti2Header, sform_code=1, **axes))
+    with warnings.catch_warnings(action="error"):
+        assert read_mask(tmp_path / "a.nii", read_image(tmp_path / "a.nii")).shape == (3, 7, 5)

@@ -387,9 +387,10 @@ def _corners_off(mask: NiftiOrigin, image: NiftiOrigin) -> float:
         return 0.0
     last = np.array(_three(image.stored_shape)) - 1
     corners = np.array([[*(np.array(corner) * last), 1] for corner in np.ndindex(2, 2, 2)])
-    edge = np.linalg.norm(ours[:3, :3], axis=0).min()
-    off = np.linalg.norm((corners @ (theirs - ours).T)[:, :3], axis=1).max()
-    return float(off / edge) if edge > 0 else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # NIfTI-2 has room for distances whose squares are infinite
+        edge = np.linalg.norm(ours[:3, :3], axis=0).min()
+        off = np.linalg.norm((corners @ (theirs - ours).T)[:, :3], axis=1).max()
+        return float(off / edge) if edge > 0 else 0.0
 
 
 def _slice_axis(shape: tuple[int, ...], zooms: tuple[float, ...], settings: ReadSettings) -> int:
