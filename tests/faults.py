@@ -124,7 +124,7 @@ PICTURES: dict[str, Callable[[], list[bytes]]] = {
         png(grey((9, 7, 4))),
         by_pillow(grey() > 99, "PNG"),
         by_pillow(grey((9, 7)), "PNG", transparency=3),
-        _in_palette("PNG"),
+        in_palette("PNG"),
         _animated("PNG"),
     ],
     "tiff": lambda: [
@@ -140,7 +140,7 @@ PICTURES: dict[str, Callable[[], list[bytes]]] = {
         by_pillow(grey(), "TIFF", compression="tiff_lzw"),
         by_pillow(grey() > 99, "TIFF", compression="group4"),
         by_pillow(grey((9, 7, 3)), "TIFF", compression="jpeg"),
-        _in_palette("TIFF"),
+        in_palette("TIFF"),
     ],
     "nifti": lambda: [
         nifti(),
@@ -165,7 +165,7 @@ PICTURES: dict[str, Callable[[], list[bytes]]] = {
 """Format -> whole files of many kinds, some hundred bytes each."""
 
 
-def _in_palette(kind: str) -> bytes:
+def in_palette(kind: str) -> bytes:
     file = io.BytesIO()
     Pillow.fromarray(grey()).convert("P").save(file, format=kind)
     return file.getvalue()
@@ -381,7 +381,7 @@ TAKEN = {
     "deep2.tif": Odd(25, lambda: tiff(grey(dtype=np.uint16) * 200), shape="9x7"),
     "colours.png": Odd(26, deep_png, shape="5x7"),
     "inks.jpg": Odd(27, cmyk_jpeg, shape="9x7", words="CMYK colours converted to RGB"),
-    "palette.png": Odd(28, lambda: _in_palette("PNG"), shape="9x7"),
+    "palette.png": Odd(28, lambda: in_palette("PNG"), shape="9x7"),
     "glass.png": Odd(29, lambda: png(grey((9, 7, 4))), shape="9x7", words="transparent pixels laid on black"),
     "bits.png": Odd(30, lambda: png(grey() > 99), shape="9x7", words="grey values of 1 bit scaled to 0..255"),
     "planes.tif": Odd(33, lambda: tiff(grey((3, 9, 7)), photometric="rgb", planarconfig="separate"), shape="9x7"),

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from faults import HOWS, PICTURES, Change, as_it_is, by_pillow, changed, dicom, grey, nifti, packed, png, random_changes, tiff, with_checksums
+from faults import HOWS, PICTURES, Change, as_it_is, by_pillow, changed, dicom, grey, in_palette, nifti, packed, png, random_changes, tiff, with_checksums
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nibabel.nifti2 import Nifti2Header
@@ -317,3 +317,20 @@ def test_a_grid_of_absurd_distances_fits_itself_without_a_warning(tmp_path: Path
     (tmp_path / "a.nii").write_bytes(nifti((5, 7, 3), kind=Nifti2Header, sform_code=1, **axes))
     with warnings.catch_warnings(action="error"):
         assert read_mask(tmp_path / "a.nii", read_image(tmp_path / "a.nii")).shape == (3, 7, 5)
+
+
+@pytest.mark.parametrize(("kind", "count"), [(3, 767), (11, 768)])
+def test_a_palette_of_no_three_colours_or_of_broken_numbers_is_corrupt(tmp_path: Path, kind: int, count: int) -> None:
+    whole = in_palette("TIFF")
+    place = whole.index(struct.pack("<HHI", 320, 3, 768))                   # ColorMap, of 16 bits each
+    (tmp_path / "a.tif").write_bytes(whole[:place] + struct.pack("<HHI", 320, kind, count) + whole[place + 8 :] + bytes(4 * count))
+    with pytest.raises(CorruptFileError, match=r"a\.tif: its palette is missing or too short"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_number_of_frames_that_is_the_age_of_somebody_is_corrupt(tmp_path: Path) -> None:
+    whole = dicom(grey((3, 9, 7)))
+    frames = whole.index(b"\x28\x00\x08\x00IS")
+    (tmp_path / "a.dcm").write_bytes(whole[: frames + 4] + b"AS" + whole[frames + 6 :])
+    with pytest.raises(CorruptFileError, match=r"a\.dcm: its DICOM tags are cut short or damaged"):
+        read_image(tmp_path / "a.dcm")

@@ -283,7 +283,8 @@ def _inverted(samples: Array, bits: int) -> tuple[Array, Notes]:
 
 
 def _from_palette(indices: Array, colormap: Array | None, path: Path) -> Array:
-    if colormap is None or indices.shape[2] != 1 or int(indices.max()) >= colormap.shape[1]:
+    is_palette = isinstance(colormap, np.ndarray) and colormap.ndim == 2 and len(colormap) == 3 and colormap.dtype.kind in "iu"
+    if colormap is None or not is_palette or indices.shape[2] != 1 or int(indices.max()) >= colormap.shape[1]:
         raise CorruptFileError(f"{path}: its palette is missing or too short for its pixels; convert the file to grey or RGB")
     eight_bits = colormap >> 8 if colormap.max() > 255 else colormap  # some writers store 0..255 where TIFF means 0..65535
     return np.moveaxis(eight_bits.astype(np.uint8)[:, indices[:, :, 0].astype(np.intp)], 0, 2)
