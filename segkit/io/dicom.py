@@ -420,7 +420,8 @@ def _extra_codec(syntax: UID) -> str:
 def _check_length(data: pydicom.Dataset, path: Path) -> None:
     with _reading(path):
         needed, held = get_expected_length(data), max(len(data[keyword].value or b"") for keyword in _PIXEL_DATA if keyword in data)
-    if held < needed:
+        is_short = held < needed  # no number where the tags that it is made of are words
+    if is_short:
         raise CorruptFileError(f"{path}: its pixel data should have {needed} bytes, it has {held}; copy it anew from where it came")
 
 
