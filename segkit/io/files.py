@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -21,9 +21,9 @@ _PAIRS_TOLD = 5
 _PASSED_OVER = ("thumbs.db", "desktop.ini", "@eadir", "__macosx")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Source:
-    """One picture or volume to be read.
+    """One picture or volume to be read. Paths are kept as texts, a third as large: ten million of them must fit into memory.
 
     Attributes
     ----------
@@ -31,8 +31,20 @@ class Source:
     output : where its result goes below the output folder, without an ending
     """
 
-    files: tuple[Path, ...]
-    output: PurePath
+    _files: str | tuple[str, ...]
+    _output: str
+
+    def __init__(self, files: Sequence[Path], output: PurePath) -> None:
+        object.__setattr__(self, "_files", str(files[0]) if len(files) == 1 else tuple(map(str, files)))
+        object.__setattr__(self, "_output", str(output))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (Path(self._files),) if isinstance(self._files, str) else tuple(map(Path, self._files))
+
+    @property
+    def output(self) -> PurePath:
+        return PurePath(self._output)
 
     @property
     def name(self) -> str:
@@ -86,7 +98,7 @@ def find_sources(root: Path | str, recursive: bool = False, exclude: Path | str 
     if search.exclude == os.path.realpath(root):
         raise SettingsError(f"{root}: is the folder of the pictures and of the results; choose another for the results, or they will be read as pictures")
     search.run()
-    sources = tuple(sorted(search.sources, key=lambda source: source.output.parts))
+    sources = tuple(sorted(search.sources, key=lambda source: source._output.replace(os.sep, "\0")))  # as their parts are sorted
     if not sources and not search.failures:
         deeper = "" if recursive else "; for its subfolders add --recursive"
         raise SettingsError(f"{root}: no pictures found (looked for {', '.join(PICTURE_ENDINGS)}; {search.ignored} other files){deeper}")
@@ -94,7 +106,7 @@ def find_sources(root: Path | str, recursive: bool = False, exclude: Path | str 
     return Found(sources, search.ignored, tuple(search.failures))
 
 
-def check_outputs(sources: Iterable[Source], *, beside: bool = False) -> None:
+def check_outputs(sources: Sequence[Source], *, beside: bool = False) -> None:
     """Results that would have the same name, perhaps on a disk that takes A for a, are refused all at once.
 
     a.png and a.tif become a.png and a.tif, which are two names. With `beside`, further results lie beside the masks (overlays, ...), and they would share one.
@@ -104,13 +116,34 @@ def check_outputs(sources: Iterable[Source], *, beside: bool = False) -> None:
     CollisionError
         Names up to five pairs.
     """
-    namesakes: dict[str, list[Source]] = {}
-    for source in sources:
-        namesakes.setdefault(unicodedata.normalize("NFC", str(source.output)).casefold(), []).append(source)
-    told = [words for group in namesakes.values() if len(group) > 1 for words in _collisions(group, beside)]
+    told = [words for group in _namesakes(sources) for words in _collisions(group, beside)]
     if told:
         more = f"; and {len(told) - _PAIRS_TOLD} more pairs" if len(told) > _PAIRS_TOLD else ""
         raise CollisionError(f"{'; '.join(told[:_PAIRS_TOLD])}{more}; rename one of each pair, or put them into two folders")
+
+
+def shared_outputs(sources: Sequence[Source]) -> frozenset[PurePath]:
+    """What more than one picture is named by, but for their endings."""
+    return frozenset(source.output for group in _namesakes(sources) for source in group)
+
+
+def _namesakes(sources: Sequence[Source]) -> Collection[list[Source]]:
+    """Those that share a name, group by group; of all others no more than a number is held."""
+    met: set[int] = set()
+    repeated: set[int] = set()
+    for source in sources:
+        number = hash(_plain(source))
+        (repeated if number in met else met).add(number)
+    groups: dict[str, list[Source]] = {}
+    for source in sources if repeated else ():
+        if hash(_plain(source)) in repeated:
+            groups.setdefault(_plain(source), []).append(source)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _plain(source: Source) -> str:
+    """Its output as a disk may know it that takes A for a, and an accent for the same one written in two signs."""
+    return unicodedata.normalize("NFC", source._output).casefold()
 
 
 def _collisions(namesakes: list[Source], beside: bool) -> Iterator[str]:
