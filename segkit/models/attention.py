@@ -20,6 +20,7 @@ class SqueezeExcitation(nn.Module):
 
     answers = "2: channels that say nothing here are turned down"
     source = "Hu 2018, https://arxiv.org/abs/1709.01507"
+    weighs_with = "excite"
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -34,6 +35,8 @@ class SqueezeExcitation(nn.Module):
 class ChannelAttention(nn.Module):
     """(B, C, H, W) -> (B, C, 1, 1) weights in [0, 1] from each channel's mean and maximum, through one shared MLP."""
 
+    weighs_with = "excite"
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.squeeze = nn.Linear(channels, hidden_width(channels), bias=False)
@@ -46,6 +49,8 @@ class ChannelAttention(nn.Module):
 
 class SpatialAttention(SpatialMap):
     """(B, C, H, W) -> (B, 1, H, W) weights in [0, 1] from the mean and the maximum over channels, through one 7×7 convolution."""
+
+    weighs_with = "conv"
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ import torch
 from formulas import noise, pointwise, shaken, stretched
 from torch import Tensor
 
+from segkit.models import build_model
 from segkit.models.attention import CBAM, SqueezeExcitation
 from segkit.models.gates import GATES, AttentionGate, SCSEGate, SCSEMaxGate
 
@@ -46,3 +47,17 @@ def test_se_and_cbam_on_a_skip_are_what_they_are_in_an_encoder(name: str, alone:
 def test_without_a_gate_the_skip_goes_on_as_it_is() -> None:
     skip = noise(2, 32, 5, 7)
     assert GATES["none"](32, 64, 2)(skip, noise(2, 64, 2, 3)) is skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("name", "start"), [("se", 1 / 2), ("cbam", 1 / 4), ("scse", 1), ("attention", 1 / 2)])
+def test_a_skip_begins_neither_open_nor_shut_whatever_the_seed(name: str, start: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    network = build_model("unet", skip=name, feature_scale=4, in_channels=1)          # as training finds it
+    shares = []
+    for stage in network.decoder:
+        stage.gate.register_forward_hook(lambda gate, given, made: shares.append(float(made.sum() / given[0].sum())))
+    with torch.no_grad():
+        network(noise(2, 1, 64, 64))
+    assert len(shares) == 4
+    assert shares == pytest.approx([start] * 4, rel=0.25)

@@ -2,7 +2,8 @@
 
 A new gate is a class in a file of its own and a line in `GATES`. It is made with (skip channels, channels of the decoder's
 map, how many times smaller that map is), and called with (skip, decoder's map); it returns the skip, of the same shape.
-Its class may say which weakness of the U-Net it `answers`, and its `source`: `segkit models` shows both.
+Its class may say which weakness of the U-Net it `answers`, and its `source`: `segkit models` shows both; and which layer it `weighs_with`,
+which then starts small (see `segkit.models.blocks.initialise`).
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ class AttentionGate(nn.Module):
 class AttentionMap(SpatialMap):
     """(B, hidden, h, w) -> (B, 1, h, w) weights in [0, 1]."""
 
+    weighs_with = "conv"
+
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(hidden, 1, 1)

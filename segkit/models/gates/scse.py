@@ -11,6 +11,8 @@ from segkit.models.attention import SpatialMap, SqueezeExcitation
 class PositionWeights(SpatialMap):
     """(B, C, H, W) -> (B, 1, H, W) weights in [0, 1]: a 1×1 convolution."""
 
+    weighs_with = "conv"
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, 1, 1)
