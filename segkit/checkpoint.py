@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,6 +42,15 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 
 TORCH_STARTS = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
 """A zip, and what PyTorch wrote before 1.6. Four bytes, because a safetensors file begins with the length of its header, which may look like two of them."""
+
+UNREADABLE = "Unsupported operand"
+"""In what torch raises for a byte that is no step of a pickle of protocol 2."""
+
+PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
+"""The second byte of a pickle."""
+
+NUMBERS = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"}
+"""Types of tensors that are weights, or count steps."""
 
 PLAIN_DATA: list[Any] = [
     argparse.Namespace,
@@ -138,7 +148,7 @@ def load_model(model: str | Path) -> ModelFile:
             metadata = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: {_what_it_is(path)} ({error}); expected a model.safetensors of segkit train") from error
+        raise WeightsError(f"{path}: {_what_it_is(path, error)}; expected a model.safetensors of segkit train") from error
     if "segkit" not in metadata:
         raise WeightsError(f"{path}: is a safetensors file without segkit's card; to begin training with its weights use train.start_from")
     run, card = _read_card(path, metadata["segkit"])
@@ -199,6 +209,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in weights)), None):
         weights = {key.removeprefix(prefix): value for key, value in weights.items()}
         report.append(f"took {prefix!r} off every key")
+    _require_plain(path, weights)
     _require_finite(path, weights)
     return weights, report
 
@@ -207,18 +218,23 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
     try:
         content = _read_torch(path) if _is_torch(path) else safetensors.torch.load_file(path)
     except pickle.UnpicklingError as error:
+        if UNREADABLE in str(error):
+            raise WeightsError(
+                f"{path}: is damaged, or its pickle protocol is not 2, the one that is read without executing it; save it again: torch.save(weights, path)"
+            ) from error
         raise WeightsError(
             f"{path}: needs code to be executed to be read, so it was not; on a machine where you trust it, save only model.state_dict() and bring that file"
         ) from error
     except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"{path}: {_what_it_is(path)} ({error})") from error
+        raise WeightsError(f"{path}: {_what_it_is(path, error)}") from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__}; expected a state dict")
     return content
 
 
 def _read_torch(path: Path) -> Any:
-    with torch.serialization.safe_globals(PLAIN_DATA):
+    with torch.serialization.safe_globals(PLAIN_DATA), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")        # where that matters, UNREADABLE is raised
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -248,10 +264,20 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str) ->
     network.load_state_dict(dict(weights))
 
 
+def _require_plain(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """WeightsError for tensors that are no arrays of real numbers: sparse, quantised, complex, without content, of eight-bit floats."""
+    for key, value in weights.items():
+        kind = "sparse" if value.layout != torch.strided else "empty of content (meta)" if value.is_meta else str(value.dtype).removeprefix("torch.")
+        if kind not in NUMBERS:
+            raise WeightsError(f"{path}: {key} is {kind}; weights are dense numbers, save them with model.float().state_dict()")
+
+
 def _require_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
     bad = [key for key, value in weights.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
     if bad:
-        raise WeightsError(f"{path}: {len(bad)} tensors hold NaN or infinity, first {bad[0]}; the training that wrote it diverged")
+        found = f"{bad[0]} holds" if len(bad) == 1 else f"{len(bad)} tensors hold"
+        first = "" if len(bad) == 1 else f", first {bad[0]}"
+        raise WeightsError(f"{path}: {found} NaN or infinity{first}; the training that wrote it diverged")
 
 
 def _is_torch(path: Path) -> bool:
@@ -259,9 +285,23 @@ def _is_torch(path: Path) -> bool:
         return file.read(4) in TORCH_STARTS
 
 
-def _what_it_is(path: Path) -> str:
+def _what_it_is(path: Path, error: Exception) -> str:
+    """A file that is none of weights, by its first bytes; `error` is what its reader said, for one that might have been."""
     if path.stat().st_size == 0:
         return "is empty"
-    if _is_torch(path):
-        return "is a PyTorch file, or the cut-off start of one"
-    return "is not a safetensors file, or is damaged"
+    with open_file(path) as file:
+        start = file.read(512)
+    if start.startswith(TORCH_STARTS):
+        return f"is a PyTorch file, or the cut-off start of one ({error})"
+    if start[8:9] == b"{":
+        return f"is a damaged safetensors file ({error})"
+    if start[0] == 0x80 and start[1:2] in PROTOCOLS:
+        return "is a pickle, which is not read, since that can execute code; save model.state_dict() with torch.save"
+    if b"\0" not in start and _is_text(start):
+        return "is a web page" if start.lstrip()[:5].lower() in (b"<!doc", b"<html") else "is a text"
+    return f"is not a safetensors file, or is damaged ({error})"
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether it is UTF-8, but for a character that was cut at its end."""
+    return "\ufffd" not in start.decode("utf-8", errors="replace")[:-1]

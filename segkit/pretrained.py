@@ -70,6 +70,9 @@ CHUNK = 1 << 20
 SHOWN = 4
 """Names of tensors in one line of a report; the report's fields have them all."""
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What batch norms hold besides scale and shift."""
+
 MISSHAPEN = "of another shape in the file"
 NOT_THERE = "not in the file"
 
@@ -170,11 +173,16 @@ def official_url(encoder: str | None) -> str:
     """
     if encoder is None:
         raise SettingsError(f"{IMAGENET}: say which encoder it is, for example name='resnet34'")
-    attention, _, rest = encoder.partition("_")
-    trunk = rest if attention in ATTENTIONS else encoder
+    trunk = trunk_of(encoder)
     if trunk not in OFFICIAL_FILES:
         raise SettingsError(f"{IMAGENET}: torchvision has no weights for {encoder}; it has some for {', '.join(OFFICIAL_FILES)}; or give a file or a URL")
     return OFFICIAL + OFFICIAL_FILES[trunk]
+
+
+def trunk_of(encoder: str) -> str:
+    """ "se_resnet34" -> "resnet34": the encoder without attention."""
+    attention, _, rest = encoder.partition("_")
+    return rest if attention in ATTENTIONS else encoder
 
 
 def fetch(url: str, folder: Path, told: Told = silent) -> Path:
@@ -185,13 +193,16 @@ def fetch(url: str, folder: Path, told: Told = silent) -> Path:
     Raises
     ------
     SettingsError
-        The URL is not one of https, http, file.
+        It is no URL, or not one of https, http, file.
     WeightsError
         It can't be downloaded, comes incomplete, or is another file than its name tells.
     WriteError
         The folder can't be written to.
     """
-    scheme = urlsplit(url).scheme.lower()
+    try:
+        scheme = urlsplit(url).scheme.lower()
+    except ValueError as error:
+        raise SettingsError(f"{url}: is no URL ({error})") from error
     if scheme == "file":
         return Path(urllib.request.url2pathname(urlsplit(url).path))
     if scheme not in ("https", "http"):
@@ -274,20 +285,38 @@ def fit_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], source: str =
     Raises
     ------
     WeightsError
-        Fewer than half of the encoder's tensors have a counterpart; then nothing was changed.
+        They are known as another encoder's, are only a part of this one's, or fewer than half of its tensors have a counterpart; then nothing was changed.
     """
     own, prefix = encoder.state_dict(), _prefix(weights)
     given = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    _require_same(own, given, source, name)
     fitted = {key: given[key] for key, value in own.items() if key in given and given[key].shape == value.shape}
     loaded, adapted = tuple(fitted), _adapt_stem(own, given)
     fitted |= adapted
     if 2 * len(fitted) < len(own):
         raise WeightsError(f"{source}: holds weights of another network, {len(fitted)} of the encoder's {len(own)} tensors fit; {_whose(given, own, name)}")
+    _require_whole(own, given, source, name)
     encoder.load_state_dict(fitted, strict=False)
     fresh = {key: MISSHAPEN if key in given else NOT_THERE for key in own if key not in fitted}
     left_out = {prefix + key: _why_left_out(key, own) for key in given if key not in fitted}
     left_out |= {key: "not of an encoder" for key in weights if not key.startswith(prefix)}
     return Report(source, loaded, {key: _from_channels(given[key], own[key]) for key in adapted}, fresh, left_out)
+
+
+def _require_same(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, name: str | None) -> None:
+    """WeightsError where both are known and differ: the first blocks of a deeper ResNet would fit, but they do half of a work that is then not finished."""
+    mine, theirs = name or recognise(own), recognise(given)
+    if mine in ENCODERS and theirs is not None and trunk_of(mine) != trunk_of(theirs):
+        raise WeightsError(f"{source}: holds weights of {theirs}, the encoder is {mine}; set model.encoder to {theirs}, or give other weights")
+
+
+def _require_whole(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, name: str | None) -> None:
+    """WeightsError where parts of the encoder are missing in the file, but for attention, which published weights lack, and counters, which old files lack."""
+    mine = name or recognise(own)
+    expected = _shapes_of(trunk_of(mine)) if mine in ENCODERS else own
+    missing = [key for key in own if key in expected and key not in given and not key.endswith("num_batches_tracked")]
+    if missing:
+        raise WeightsError(f"{source}: holds a part of the encoder only, {len(missing)} tensors are missing: {_shorten(missing)}; give a file with all of them")
 
 
 def _adapt_stem(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -299,7 +328,7 @@ def _adapt_stem(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[
 
 
 def _from_channels(found: Tensor, wanted: Tensor) -> str:
-    return f"from {found.shape[1]} channels to {wanted.shape[1]}"
+    return f"from {found.shape[1]} channel{'s' if found.shape[1] > 1 else ''} to {wanted.shape[1]}"
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
@@ -337,12 +366,15 @@ def _prefix(weights: Mapping[str, Tensor]) -> str:
 
 
 def _differs_in_channels(found: Tensor, wanted: Tensor) -> bool:
-    return found.ndim == 4 and found.shape[0] == wanted.shape[0] and found.shape[2:] == wanted.shape[2:]
+    return found.ndim == 4 and found.shape[1] > 0 and found.shape[0] == wanted.shape[0] and found.shape[2:] == wanted.shape[2:]
 
 
 def _why_left_out(key: str, own: Mapping[str, Tensor]) -> str:
     if key in own:
         return MISSHAPEN
+    layer, _, what = key.rpartition(".")
+    if what in STATISTICS and f"{layer}.weight" in own:
+        return "statistics of batch norms, in whose place the encoder has others: it begins further from the published network"
     return "a classifier's head" if key.startswith(HEADS) else "no such part in the encoder"
 
 

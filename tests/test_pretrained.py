@@ -246,9 +246,37 @@ def test_weights_of_another_network_are_recognised_and_change_nothing(resnet18: 
     encoder = shell("resnet50")
     for value in encoder.state_dict().values():
         value.zero_()
-    with pytest.raises(WeightsError, match=r"w\.pth: holds weights of another network, \d+ of the encoder's 318 tensors fit; they are of resnet18: set"):
+    with pytest.raises(WeightsError, match=r"w\.pth: holds weights of resnet18, the encoder is resnet50; set model\.encoder to resnet18"):
         fit_encoder(encoder, resnet18, "w.pth")
     assert not any(value.any() for value in encoder.state_dict().values())
+
+
+@pytest.mark.parametrize(("encoder", "weights"), [("resnet18", "resnet34"), ("resnet34", "resnet18"), ("resnet101", "resnet50"), ("se_resnet18", "resnet34")])
+def test_another_depth_is_another_encoder_though_its_first_blocks_would_fit(encoder: str, weights: str) -> None:
+    with pytest.raises(WeightsError, match=f"holds weights of {weights}, the encoder is {encoder}; set model.encoder to {weights}"):
+        fit_encoder(shell(encoder), published(weights))
+
+
+def test_a_part_of_an_encoder_is_not_taken_for_the_whole(resnet18: dict[str, Tensor]) -> None:
+    part = {key: value for key, value in resnet18.items() if key.startswith(("layer2", "layer3", "layer4"))}
+    encoder = shell("resnet18")
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    found = r"holds a part of the encoder only, 25 tensors are missing: conv1\.weight, bn1\.weight, .* \(21 more\); give a file"
+    with pytest.raises(WeightsError, match=found):                                # the stem has 5 of those that count, layer1 has 20
+        fit_encoder(encoder, part, name="resnet18")
+    assert all(torch.equal(value, before[key]) or value.isnan().any() for key, value in encoder.state_dict().items())
+
+
+def test_an_encoder_with_other_norms_says_what_it_can_not_use(resnet18: dict[str, Tensor]) -> None:
+    report = fit_encoder(shell("resnet18", norm="group"), resnet18)
+    told = [line for line in report.lines() if "statistics of batch norms, in whose place the encoder has others" in line]
+    assert len(report.loaded) == 60                                              # 20 convolutions, 20 scales, 20 shifts
+    assert told[0].startswith("60 left out")
+
+
+def test_a_first_convolution_without_channels_starts_fresh(resnet18: dict[str, Tensor]) -> None:
+    report = fit_encoder(shell("resnet18"), {**resnet18, "conv1.weight": torch.zeros(64, 0, 7, 7)})
+    assert report.fresh == {"conv1.weight": "of another shape in the file"}
 
 
 @pytest.mark.parametrize(("scale", "width"), [(2, 32), (8, 8)])                  # 2 is what plain is without a word
@@ -489,6 +517,11 @@ def test_a_file_url_is_read_where_it_lies(tmp_path: Path, plain: nn.Module) -> N
 def test_other_kinds_of_urls_are_refused(tmp_path: Path, plain: nn.Module, url: str) -> None:
     with pytest.raises(SettingsError, match="is not read; give an https, http or file URL, or a path"):
         load_pretrained(plain, url, folder=tmp_path)
+
+
+def test_an_address_that_can_not_be_taken_apart_is_no_url(tmp_path: Path, plain: nn.Module) -> None:
+    with pytest.raises(SettingsError, match=r"https://\[bad/x: is no URL"):
+        load_pretrained(plain, "https://[bad/x", folder=tmp_path)
 
 
 def test_two_files_of_one_name_lie_apart(tmp_path: Path) -> None:
