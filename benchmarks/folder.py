@@ -1,7 +1,8 @@
 """Segmenting a folder: segkit against the loops that people write, side by side on the same files.
 
-    python benchmarks/folder.py [--files 24] [--side 512] [--rounds 3] [--engines torch]
+    python benchmarks/folder.py [--files 24] [--side 512] [--rounds 3]
     python benchmarks/folder.py --growth [--most 10000]
+    python benchmarks/folder.py --large 20000 [--channels 3]
 
 A ResNet-34 U-Net (random weights: they cost what trained ones cost) on colour PNGs of side x side pixels; masks are written as PNGs. Every contender is
 a process of its own that times itself from the first file to the last, its imports and its loading of the model left out; they take turns,
@@ -11,12 +12,14 @@ so that other load on the machine meets all of them alike, and the fastest round
     peak     share of the machine's measured matrix-product speed (float32, or bfloat16 where the contender uses it)
 
 --growth: how the time a file changes with the number of files and with their size.
+--large: one picture of so many pixels a side, in tiles; the memory that it takes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import subprocess
 import sys
@@ -32,7 +35,8 @@ from PIL import Image
 
 from segkit.checkpoint import Card, save_model
 from segkit.config import RunConfig
-from segkit.engines import choose_device, choose_precision
+from segkit.engines import ENGINES, choose_device, choose_precision
+from segkit.engines.extras import installed
 from segkit.folder import Options, predict_files
 from segkit.io import find_sources
 from segkit.models import build_model
@@ -73,7 +77,8 @@ def with_a_loop(predict: Callable[[torch.Tensor], torch.Tensor], pictures: Path,
 def contender(name: str, model: Path, pictures: Path, out: Path) -> dict[str, Any]:
     """Run one over the folder: its seconds, peak memory, and the seconds of its bare forward pass for one picture."""
     if name.startswith("segkit"):
-        loaded = load(model, device="cpu", precision="fp32" if name.endswith("fp32") else "auto")
+        engine = name.removeprefix("segkit, ") if name.removeprefix("segkit, ") in ENGINES else "torch"
+        loaded = load(model, device="cpu", precision="fp32" if name.endswith("fp32") else "auto", engine=engine)
         predict, work = loaded.engine.__call__, lambda: with_segkit(loaded, pictures, out)
         precision = loaded.engine.precision
     else:
@@ -126,7 +131,9 @@ def matrix_speed(dtype: torch.dtype) -> float:
 
 
 def compare(files: int, side: int, rounds: int) -> None:
-    names = ["segkit", "segkit, fp32", "MONAI sliding window, fp32", "plain loop, fp32", "plain loop, bf16 channels-last"]
+    engines = [name for name, kind in ENGINES.items() if name != "torch" and installed(kind.extra)]  # type: ignore[union-attr]
+    ours, loops_of_others = ["segkit", "segkit, fp32", *(f"segkit, {name}" for name in engines)], ["plain loop, fp32", "plain loop, bf16 channels-last"]
+    names = [*ours, "MONAI sliding window, fp32", *loops_of_others]
     with tempfile.TemporaryDirectory(prefix="segkit-folder-") as place:
         root = Path(place)
         model, pictures = write_model(NETWORK, root), draw(root / "in", files, side)
@@ -181,6 +188,27 @@ def growth(most: int) -> None:
             print(f"{side:>16} {1e9 * (time.perf_counter() - began) / (4 * side**2):>10.1f} {peak_mib():>6.0f}", flush=True)
 
 
+def large(side: int, channels: int) -> None:
+    """In this process nothing but the run: the picture is drawn in another."""
+    settings = {**NETWORK, "preprocess": {"channels": channels}, "data": {**NETWORK["data"], "read": {"max_pixels": side**2}}}
+    with tempfile.TemporaryDirectory(prefix="segkit-folder-") as place:
+        root = Path(place)
+        drawing = multiprocessing.get_context("spawn").Process(target=draw_large, args=(root / "in", side, channels))
+        drawing.start()
+        drawing.join()
+        model, before = load(write_model(settings, root), device="cpu"), peak_mib()
+        began = time.perf_counter()
+        with_segkit(model, root / "in", root / "out")
+        print(f"{side}x{side}, {channels} channels: {time.perf_counter() - began:.0f} s, {peak_mib():.0f} MiB at most, {before:.0f} MiB before it")
+
+
+def draw_large(folder: Path, side: int, channels: int) -> None:
+    """Blobs and noise of 1000 x 1000 pixels, over and over."""
+    piece = np.asarray(Image.open(draw(folder, 1, 1000) / "000000.png"))[..., 0 if channels == 1 else slice(None)]
+    whole = np.tile(piece, (-(-side // 1000), -(-side // 1000), *[1] * (piece.ndim - 2)))[:side, :side]
+    Image.fromarray(whole).save(folder / "000000.png", compress_level=1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=24)
@@ -188,11 +216,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--most", type=int, default=10_000)
+    parser.add_argument("--large", type=int, metavar="SIDE")
+    parser.add_argument("--channels", type=int, choices=(1, 3), default=3)
     parser.add_argument("--contender", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.contender:
         name, *paths = given.contender
         print(json.dumps(contender(name, *map(Path, paths))))
+    elif given.large:
+        large(given.large, given.channels)
     elif given.growth:
         growth(given.most)
     else:
