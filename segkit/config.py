@@ -5,7 +5,6 @@ The rooms' settings stand beside the things that they set. Those of the rooms ab
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,11 +15,11 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from segkit.augment import AugmentSettings
-from segkit.errors import SettingsError, VanishedError
+from segkit.errors import SettingsError, VanishedError, nearest, shown
 from segkit.io.origin import ReadSettings
 from segkit.labels import Labels
 from segkit.losses import LossSettings
-from segkit.models import COMBINATIONS, ModelSettings, UNetSettings, spell_out
+from segkit.models import COMBINATIONS, ModelSettings, UNetSettings, plain_name, spell_out
 from segkit.patches import TileSettings
 from segkit.postprocess import PostprocessSettings
 from segkit.preprocess import PreprocessSettings
@@ -165,7 +164,7 @@ class RunConfig(Settings):
     description: str = ""
     data: DataSettings = DataSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
-    model: ModelSettings = UNetSettings()
+    model: ModelSettings = UNetSettings()                             # a name alone stands for a network with its usual parts
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()
@@ -185,7 +184,7 @@ class RunConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or not isinstance(given.get("model", {}), Mapping):
+        if not isinstance(given, Mapping) or not isinstance(given.get("model", {}), (Mapping, str)):
             return given
         model = spell_out(given.get("model", {}))
         labels = (given.get("data") or {}).get("labels") if isinstance(given.get("data", {}), Mapping) else None
@@ -226,7 +225,7 @@ class RunConfig(Settings):
 
 def replaced_parts(options: Mapping[str, Any]) -> list[str]:
     """What a combination by name goes without: ``{"name": "cpfnet", "skip": "se"}`` -> ``["cpfnet with skip se in place of gpg"]``."""
-    name = options.get("name", "")
+    name = plain_name(options.get("name", "unet"))
     parts = {part: usual for part, usual in COMBINATIONS.get(name, {}).items() if part != "name" and options.get(part, usual) != usual}
     told = ", ".join(f"{part} {options[part]} in place of {usual}" for part, usual in parts.items())
     return [f"{name} with {told}"] if parts else []
@@ -257,7 +256,7 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise VanishedError(f"{path}: no such file; segkit train takes a YAML file, there are some in configs/") from error
+        raise VanishedError(f"{path}: no such file; expected the settings of a run as YAML, there are some in configs/") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: can't be read as text: {error}") from error
     tree = parse_yaml(text, str(path))
@@ -268,6 +267,7 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
     for room, key in PATH_KEYS:
         if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str) and not _stands_alone(key, tree[room][key]):
             tree[room][key] = str(path.parent / tree[room][key])
+    before, kept = _group(tree, "model").get("name"), [name for name in _group(tree, "model") if name != "name"]
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
@@ -275,7 +275,19 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
         _replace(tree, key.strip(), parse_yaml(text, f"--set {key}"))
     for key, value in (values or {}).items():
         _replace(tree, key, value)
-    return validate_run(tree, str(path))
+    try:
+        return validate_run(tree, str(path))
+    except SettingsError as error:
+        renamed = _group(tree, "model").get("name")
+        if not kept or renamed == before:
+            raise
+        raise SettingsError(f"{error}; model.name leaves what the file says besides of the model ({', '.join(kept)}), model={renamed} replaces it") from error
+
+
+def _group(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A group of settings; an empty one where there is none, or something else in its place."""
+    group = tree.get(name)
+    return group if isinstance(group, Mapping) else {}
 
 
 def _stands_alone(key: str, value: str) -> bool:
@@ -314,10 +326,9 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         return f"{where}.{first['ctx']['discriminator'].strip(chr(39))}: {tag!r} is not one of {choices}{more}"
     if first["type"] != "extra_forbidden":
         message = first["msg"].removeprefix("Value error, ")
-        found = "" if isinstance(first["input"], Mapping) else f", found {_shown(first['input'])}"  # a whole group of settings would bury the message
+        found = "" if isinstance(first["input"], Mapping) else f", found {shown(first['input'])}"  # a whole group of settings would bury the message
         return f"{where}: {message}{found}{more}" if first["loc"] else message
-    close = difflib.get_close_matches(names[-1], owner.model_fields, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(owner.model_fields)}"
+    hint = nearest(names[-1], owner.model_fields) or f"it has: {', '.join(owner.model_fields)}"
     return f"{where} is not a setting of {owner.__name__}; {hint}{more}"
 
 
@@ -334,12 +345,6 @@ def _follow(model: type[BaseModel], path: Sequence[int | str]) -> tuple[list[str
         names.append(str(part))
         choices = list(_models(model.model_fields[str(part)].annotation)) if str(part) in model.model_fields else []
     return names, model
-
-
-def _shown(value: Any) -> str:
-    """A value in a message, cut short where it is long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

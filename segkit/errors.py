@@ -35,7 +35,9 @@ each takes its message alone, so that it survives the way out of a worker proces
 
 from __future__ import annotations
 
-from typing import ClassVar
+import difflib
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 
 class SegkitError(Exception):
@@ -145,3 +147,16 @@ class WeightsError(SegkitError, ValueError):
 
 class TrainingError(SegkitError, RuntimeError):
     code = "E_TRAINING"
+
+
+def shown(value: Any) -> str:
+    """A value in a message, cut short where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """What to ask of a name that is none of the choices, "did you mean cbam?"; nothing where none is like it. Capitals don't count."""
+    plain = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(name.casefold(), plain, n=1)
+    return f"did you mean {plain[close[0]]}?" if close else ""

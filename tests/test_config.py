@@ -82,11 +82,29 @@ def test_parts_in_place_of_those_of_a_combination_are_remarked(tmp_path: Path) -
     assert "remarks" not in str(run.model_dump())
 
 
+@pytest.mark.parametrize("text", ["model: CPFNet", "model: {name: cpfnet}", "model: {name: CPFNet}"])
+def test_a_name_alone_stands_for_a_network_with_its_usual_parts(tmp_path: Path, text: str) -> None:
+    run = load_run(write(tmp_path, text))
+    assert (run.model.encoder, run.model.bottleneck, run.remarks) == ("resnet34", "sapf", ())
+    assert load_run(write(tmp_path, "model: {encoder: resnet18, decoder_widths: [8, 8, 8, 8]}"), ["model=cpfnet"]) == run
+
+
+def test_a_new_name_beside_settings_of_the_old_network_says_how_to_replace_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "model: {name: unet, encoder: resnet18, decoder_widths: [8, 8, 8, 8]}")
+    left = r"leave decoder_\* out; model\.name leaves what the file says besides of the model \(encoder, decoder_widths\), model=cpfnet replaces it"
+    with pytest.raises(SettingsError, match=left):
+        load_run(path, ["model.name=cpfnet"])
+    with pytest.raises(SettingsError, match=r"leave decoder_\* out$"):                             # no new name, no such advice
+        load_run(path, ["model.skip=gpg"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("model: {encoder_chanels: 3}", r"run\.model\.encoder_chanels is not a setting of UNetSettings; "),
         ("model: {feature_scal: 3}", r"did you mean feature_scale\?"),
+        ("model: {name: cpfnett}", r"no model is called 'cpfnett'; did you mean cpfnet\?"),
+        ("model: segformer", r"no model is called 'segformer'; there are: unet, unetplusplus, cpfnet"),
         ("train: {lerning_rate: 1}", r"run\.train\.lerning_rate is not a setting of TrainSettings; did you mean learning_rate\?"),
         ("preprocess: {intensity: {kind: fixed, hihg: 3}}", r"hihg is not a setting of FixedRange; did you mean high\?"),
         ("trian: {}", r"run\.trian is not a setting of RunConfig; did you mean train\?"),
@@ -136,7 +154,7 @@ def test_an_override_below_a_value_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_file_is_told_apart_from_a_wrong_one(tmp_path: Path) -> None:
-    with pytest.raises(VanishedError, match="no such file; segkit train takes a YAML file"):
+    with pytest.raises(VanishedError, match="no such file; expected the settings of a run as YAML"):
         load_run(tmp_path / "none.yaml")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="can't be read as text"):

@@ -5,15 +5,15 @@ A new architecture is a file with its settings and its class, and a line in `MOD
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import Field, ValidationError
 from torch import nn
 
-from segkit.errors import SettingsError
+from segkit.errors import SettingsError, nearest, shown
 from segkit.models.encoders import ENCODERS, Encoder, EncoderSettings
+from segkit.models.encoders.settings import require_name
 from segkit.models.settings import NetworkSettings
 from segkit.models.unet import UNet, UNetSettings
 from segkit.models.unetplusplus import UNetPlusPlus, UNetPlusPlusSettings
@@ -33,11 +33,34 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
 Checked = TypeVar("Checked", bound=EncoderSettings)
 
 
-def spell_out(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a model by name -> the same with the name of a combination replaced by its parts; what is given besides replaces a part."""
+def plain_name(name: str) -> str:
+    """As it stands in `MODELS` or `COMBINATIONS`: "UNet", "U-Net" and "unet++" are understood.
+
+    Raises
+    ------
+    ValueError
+        No network is called so.
+    """
+    plain = name.lower().replace("u-net", "unet").replace("++", "plusplus")
+    if plain not in (*MODELS, *COMBINATIONS):
+        require_name("model", name, (*MODELS, *COMBINATIONS))
+    return plain
+
+
+def spell_out(options: Mapping[str, Any] | str) -> dict[str, Any]:
+    """Settings of a model, or its name alone -> settings with the name of a combination replaced by its parts; what is given besides replaces a part.
+
+    Raises
+    ------
+    ValueError
+        No network has that name.
+    """
+    options = {"name": options} if isinstance(options, str) else options
     name = options.get("name", "unet")
-    parts = COMBINATIONS.get(name) if isinstance(name, str) else None      # what is no name is refused where the settings are checked
-    return {**(parts or {"name": name}), **{key: options[key] for key in options if key != "name"}}
+    if not isinstance(name, str):
+        return dict(options)                                               # refused where the settings are checked
+    parts = COMBINATIONS.get(plain_name(name), {"name": plain_name(name)})
+    return {**parts, **{key: options[key] for key in options if key != "name"}}
 
 
 def build_model(settings: NetworkSettings | str, **options: Any) -> nn.Module:
@@ -50,18 +73,20 @@ def build_model(settings: NetworkSettings | str, **options: Any) -> nn.Module:
     SettingsError
         No network has that name, one of the options is not a setting of it, or two of them don't go together; or options beside a settings object.
     """
+    if not isinstance(settings, (str, NetworkSettings)):
+        raise SettingsError(f"{shown(settings)} is no network; give a name, one of {', '.join([*MODELS, *COMBINATIONS])}, or settings such as UNetSettings()")
     if not isinstance(settings, str):
         if options:
             given = type(settings).__name__
             raise SettingsError(f"build_model was given a {given} and beside it {', '.join(options)}; give what is beside it to {given} itself")
         return MODELS[settings.name][1](settings)  # type: ignore[attr-defined]
-    names = [*MODELS, *COMBINATIONS]
-    if settings not in names:
-        close = difflib.get_close_matches(settings, names, n=1)
-        raise SettingsError(f"no model is called {settings!r}{f'; did you mean {close[0]}?' if close else ''}; there are: {', '.join(names)}")
-    spelled = spell_out({"name": settings, **options})
+    call = f"build_model({settings!r})"
+    try:
+        spelled = spell_out({"name": settings, **options})
+    except ValueError as error:
+        raise SettingsError(f"{call}: {error}") from error
     kind, network = MODELS[spelled["name"]]
-    return network(_check(kind, spelled, f"build_model({settings!r})"))
+    return network(_check(kind, spelled, call))
 
 
 def build_encoder(name: str, **options: Any) -> Encoder:
@@ -84,8 +109,10 @@ def build_classifier(name: str, num_classes: int = 1000, **options: Any) -> nn.M
     Raises
     ------
     SettingsError
-        No encoder has that name, it has no such option, or it is no classifier's trunk.
+        No encoder has that name, it has no such option, or it is no classifier's trunk; `num_classes` is no number of classes.
     """
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise SettingsError(f"build_classifier({name!r}): num_classes is {shown(num_classes)}; expected a whole number from 1 on")
     settings = _check(EncoderSettings, {"encoder": name, **options}, f"build_classifier({name!r})")
     return ENCODERS[name](settings, num_classes)
 
@@ -95,9 +122,12 @@ def _check(kind: type[Checked], options: dict[str, Any], call: str) -> Checked:
         return kind(**options)
     except ValidationError as error:
         first = error.errors()[0]
-        where = "".join(f"{part}: " for part in first["loc"])
-        given = f" (given: {first['input']!r})" if first["loc"] else ""
-        raise SettingsError(f"{call}: {where}{first['msg'].removeprefix('Value error, ')}{given}") from error
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            hint = nearest(where, kind.model_fields) or f"it has: {', '.join(kind.model_fields)}"
+            raise SettingsError(f"{call}: {where} is not a setting of {kind.__name__}; {hint}") from error
+        given = f" (given: {shown(first['input'])})" if where else ""
+        raise SettingsError(f"{call}: {where}{': ' if where else ''}{first['msg'].removeprefix('Value error, ')}{given}") from error
 
 
 __all__ = [
@@ -115,5 +145,6 @@ __all__ = [
     "build_classifier",
     "build_encoder",
     "build_model",
+    "plain_name",
     "spell_out",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from segkit.errors import ShapeError
 from segkit.models.blocks import NORMS, initialise, pad_to_multiple
 from segkit.models.bottlenecks import BOTTLENECKS
 from segkit.models.encoders import ENCODERS
@@ -17,6 +18,7 @@ class Network(nn.Module):
     """(B, C, H, W) picture -> (B, K, H, W) logits, for any H and W.
 
     (B, S, C, H, W), B runs of S neighbouring slices, become (B · S, K, H, W); only a bottleneck along the slices tells them from single pictures.
+    Any other number of axes is a ShapeError.
     While training with deep supervision: a list of logits, those of the picture's size first, coarser ones of every cell that has a pixel of the picture in it.
     """
 
@@ -39,6 +41,7 @@ class Network(nn.Module):
         """The encoder's five maps, finest first, and what the bottleneck made of the last -> the maps that are scored, that of the picture's size first."""
 
     def forward(self, picture: Tensor, deepest: Tensor | None = None) -> Tensor | list[Tensor]:
+        _require_pictures(picture)
         slices = picture.shape[1] if picture.ndim == 5 else 1
         picture = picture.flatten(0, -4)
         height, width = picture.shape[-2:]
@@ -55,6 +58,13 @@ class Network(nn.Module):
         """(B, C, H, W) -> the encoder's last map, before the bottleneck. A long volume's are gathered first, passed through the
         bottleneck together, and given back to `forward` a few slices at a time."""
         return self.encoder(pad_to_multiple(picture, self.multiple))[-1]
+
+
+def _require_pictures(picture: Tensor) -> None:
+    """ShapeError where it has not 4 or 5 axes; another number of channels is said by the first convolution."""
+    if picture.ndim not in (4, 5):
+        shape = tuple(picture.shape)
+        raise ShapeError(f"a network takes (B, C, H, W) pictures or (B, S, C, H, W) runs of slices, it was given {shape}; picture[None] is a batch of one")
 
 
 def _cells(length: int, cells: int, grown: int) -> int:

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from segkit.config import validate_run
-from segkit.errors import SettingsError
-from segkit.models import UNetSettings, build_model
+from segkit.errors import SettingsError, ShapeError
+from segkit.models import UNetSettings, build_classifier, build_model
 from segkit.models.blocks import pad_to_multiple
 from segkit.models.upsampling import BilinearUpsampling
 
@@ -96,6 +96,42 @@ def test_a_name_that_is_no_text_is_refused_in_words(name: object) -> None:
 def test_an_unknown_name_gets_the_nearest_one() -> None:
     with pytest.raises(SettingsError, match="no model is called 'unett'; did you mean unet"):
         build_model("unett")
+
+
+@pytest.mark.parametrize(("name", "plain"), [("UNet", "unet"), ("U-Net", "unet"), ("unet++", "unetplusplus"), ("UNet++", "unetplusplus"), ("CPFNet", "cpfnet")])
+def test_a_network_goes_by_the_ways_its_name_is_written(name: str, plain: str) -> None:
+    with torch.device("meta"):
+        assert build_model(name).state_dict().keys() == build_model(plain).state_dict().keys()
+
+
+@pytest.mark.parametrize("given", [None, 3, {}, ["unet"]])
+def test_what_is_neither_a_name_nor_settings_is_refused(given: object) -> None:
+    with pytest.raises(SettingsError, match=r"is no network; give a name, one of unet, unetplusplus, cpfnet, or settings"):
+        build_model(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("unet", "classes", r"build_model\('unet'\): classes is not a setting of UNetSettings; did you mean num_classes\?"),
+        ("unet++", "skip", r"skip is not a setting of UNetPlusPlusSettings; it has: encoder, feature_scale, "),
+        ("cpfnet", "pretrained", "pretrained is not a setting of UNetSettings; it has: "),
+    ],
+)
+def test_an_unknown_option_gets_the_nearest_one_or_all(name: str, option: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        build_model(name, **{option: 3})
+
+
+@pytest.mark.parametrize("num_classes", [-5, 0, "ten", 2.5])
+def test_a_classifier_has_a_whole_number_of_classes(num_classes: int) -> None:
+    with pytest.raises(SettingsError, match=r"build_classifier\('resnet18'\): num_classes is .*; expected a whole number from 1 on"):
+        build_classifier("resnet18", num_classes)
+
+
+def test_a_picture_without_its_batch_is_refused_in_words() -> None:
+    with torch.device("meta"), pytest.raises(ShapeError, match=r"it was given \(3, 32, 32\); picture\[None\] is a batch of one"):
+        build_model("unet")(torch.zeros(3, 32, 32))
 
 
 def test_a_wrong_option_is_named() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from segkit.errors import nearest
 from segkit.models.blocks import NORMS
 
 ONLY_FOR = {
@@ -61,6 +61,5 @@ def require_name(what: str, name: str, choices: Iterable[str]) -> None:
     """ValueError with the nearest name where there is no such choice."""
     choices = list(choices)
     if name not in choices:
-        close = difflib.get_close_matches(name, choices, n=1)
         listed = ", ".join(choices) if len(choices) <= 8 else f"{', '.join(choices[:6])}, … (segkit models lists them)"
-        raise ValueError(f"no {what} is called {name!r}; {f'did you mean {close[0]}?' if close else f'there are: {listed}'}")
+        raise ValueError(f"no {what} is called {name!r}; {nearest(name, choices) or f'there are: {listed}'}")
