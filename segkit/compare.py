@@ -47,6 +47,24 @@ MINIMUM_CASES = 6
 ENDED = ("finished", "stopped early")
 """Reasons for which a run ended that is not trained again."""
 
+REMOVE = "remove the folder to train that run again"
+
+RECORD: Mapping[str, tuple[type, ...]] = {
+    "settings": (dict,),
+    "data": (dict,),
+    "data.training": (list,),
+    "directory": (str,),
+    "outcome": (dict,),
+    "outcome.reason": (str,),
+    "outcome.best": (int, float, type(None)),
+    "outcome.steps": (int,),
+    "outcome.minutes": (int, float),
+}
+"""What is read of a run's run.json, outer before inner."""
+
+LATER = ("directory", "outcome")
+"""What a run.json may be without: an older segkit did not note the folder, and a run that has not ended has no outcome."""
+
 Watching: TypeAlias = Callable[[], AbstractContextManager[Watcher]]
 """Gives a new watcher, and is told when it is needed no more."""
 
@@ -123,12 +141,11 @@ class Job:
             return {}
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
-            missing = {"settings", "data"} - set(told)
-        except (ValueError, TypeError) as error:
-            raise SettingsError(f"{path}: is damaged ({error}); remove the folder to train that run again") from error
-        if missing or not isinstance(told, dict):
-            raise SettingsError(f"{path}: is damaged (without {' and '.join(sorted(missing))}); remove the folder to train that run again")
-        return told
+        except (ValueError, RecursionError) as error:
+            raise SettingsError(f"{path}: is damaged ({error}); {REMOVE}") from error
+        if (why := misshapen(told)) is not None:
+            raise SettingsError(f"{path}: is damaged ({why}); {REMOVE}")
+        return told  # type: ignore[no-any-return]
 
     @property
     def is_finished(self) -> bool:
@@ -137,6 +154,20 @@ class Job:
     @property
     def is_begun(self) -> bool:
         return self.is_finished or (self.place / "state.pt").exists()
+
+
+def misshapen(told: Any) -> str | None:
+    """What of a run.json is not as `segkit train` writes it, in words; None where all that is read here is."""
+    if not isinstance(told, dict):
+        return f"a {type(told).__name__}"
+    for path, kinds in RECORD.items():
+        room, _, key = path.rpartition(".")
+        if (room or key) in LATER and (room or key) not in told:
+            continue
+        inside = told[room] if room else told                           # a dict: that was looked at before
+        if not isinstance(inside.get(key, ...), kinds):
+            return f"{path} is {json.dumps(inside[key])[:40]}" if key in inside else f"without {path}"
+    return None
 
 
 @dataclass(frozen=True)

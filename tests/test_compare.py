@@ -240,12 +240,35 @@ def test_an_interrupted_run_goes_on_with_other_patience_but_not_with_another_net
     assert main([*line, "--set", "train.patience=9"]) == 0             # its last step was made: nothing is left to do
 
 
-@pytest.mark.parametrize("content", ["{", "[1]"])
+@pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000])
 def test_a_damaged_record_is_told_with_its_name(finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str], content: str) -> None:
     line, place = finished
     (place / "run.json").write_text(content)
     assert main(line) == 2
     assert f"{place / 'run.json'}: is damaged (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda facts: facts.update(outcome=None), "outcome is null"),
+        (lambda facts: facts["outcome"].pop("steps"), "without outcome.steps"),
+        (lambda facts: facts["outcome"].update(reason="finished", minutes="3"), 'outcome.minutes is "3"'),
+        (lambda facts: facts.update(settings=[1, 2]), "settings is [1, 2]"),
+        (lambda facts: facts.update(data=None), "data is null"),
+        (lambda facts: facts["data"].pop("training"), "without data.training"),
+        (lambda facts: facts["data"].update(training=8), "data.training is 8"),
+        (lambda facts: facts.update(directory=[]), "directory is []"),
+    ],
+)
+def test_a_record_of_another_shape_is_told_in_one_line(
+    finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    line, place = finished
+    rewrite(place / "run.json", change)
+    assert main(line) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told == f"segkit: {place / 'run.json'}: is damaged ({words}); remove the folder to train that run again"
 
 
 # What is told before the first hour of training.
