@@ -47,6 +47,8 @@ MINIMUM_CASES = 6
 ENDED = ("finished", "stopped early")
 """Reasons for which a run ended that is not trained again."""
 
+EXPECTED = "expected A.B=VALUE,VALUE, for example model.skip=none,se,cbam"
+
 REMOVE = "remove the folder to train that run again"
 
 RECORD: Mapping[str, tuple[type, ...]] = {
@@ -206,14 +208,17 @@ def parse_vary(texts: Sequence[str]) -> list[dict[str, Any]]:
     Raises
     ------
     SettingsError
-        A text that is not A.B=V1,V2,…, a key twice, or the seed.
+        A text that is not A.B=V1,V2,… with values in YAML, a key twice, or the seed.
     """
     axes: dict[str, list[Any]] = {}
     for text in texts:
-        key, separator, values = text.partition("=")
-        choices = parse_yaml(f"[{values}]", f"--vary {key}")
-        if not separator or not choices:
-            raise SettingsError(f"--vary {text!r}: expected A.B=VALUE,VALUE, for example model.skip=none,se,cbam")
+        key, _, values = text.partition("=")
+        try:
+            choices = parse_yaml(f"[{values}]", f"--vary {text!r}")
+        except SettingsError as error:
+            raise SettingsError(f"{error}; {EXPECTED}") from error
+        if not choices or not all(part.strip() for part in key.split(".")):
+            raise SettingsError(f"--vary {text!r}: {EXPECTED}")
         if key.strip() == "train.seed":
             raise SettingsError(f"--vary {text!r}: every variant is trained with the same seeds; --seeds N says how many")
         if key.strip() in axes or len({repr(choice) for choice in choices}) < len(choices):

@@ -75,8 +75,14 @@ def test_values_that_would_share_a_folder_are_refused(values: str) -> None:
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        (["model.skip"], "expected A.B=VALUE,VALUE"),
-        (["model.skip="], "expected A.B=VALUE,VALUE"),
+        (["model.skip"], r"^--vary 'model\.skip': expected A.B=VALUE,VALUE, for"),
+        (["model.skip="], r"^--vary 'model\.skip=': expected A.B=VALUE,VALUE, for"),
+        ([""], "^--vary '': expected A.B=VALUE,VALUE, for"),
+        (["=none"], "^--vary '=none': expected A.B=VALUE,VALUE, for"),
+        ([" =none"], "^--vary ' =none': expected A.B=VALUE,VALUE, for"),
+        (["model..skip=se"], r"^--vary 'model\.\.skip=se': expected A.B=VALUE,VALUE, for"),
+        (["model.skip=[a"], r"^--vary 'model\.skip=\[a': line 1: .*; expected A.B=VALUE,VALUE, for"),
+        (["model.skip=a,,b"], r"^--vary 'model\.skip=a,,b': line 1: .*; expected A.B=VALUE,VALUE, for"),
         (["model.skip=se,se"], "given twice"),
         (["model.skip=se", "model.skip=none"], "given twice"),
         (["train.seed=1,2"], "--seeds N says how many"),
