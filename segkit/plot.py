@@ -221,10 +221,10 @@ def strips(cases: Mapping[str, Sequence[float]], means: Mapping[str, Sequence[fl
     ----------
     cases, means : name -> finite numbers, the names in the order of the strips
     """
-    size = max(640, 208 + 90 * len(cases)), 420
+    size = max(640, 74 + 90 * len(cases)), 420                         # 90 for a strip, beside the axis and the right edge
     canvas = Pillow.new("RGB", size, "white")
     values = [value for group in (*cases.values(), *means.values()) for value in group if np.isfinite(value)]
-    chart = _Chart(ImageDraw.Draw(canvas), ImageFont.load_default(FONT), size, (0.0, float(len(cases))), _limits(values, 0.05))
+    chart = _Chart(ImageDraw.Draw(canvas), ImageFont.load_default(FONT), size, (0.0, float(len(cases))), _limits(values, 0.05), legend=16)
     chart.scale(title)
     for number, name in enumerate(cases):
         chart.strip(number, name, cases[name], means[name])
@@ -233,18 +233,19 @@ def strips(cases: Mapping[str, Sequence[float]], means: Mapping[str, Sequence[fl
 
 @dataclass(frozen=True)
 class _Chart:
-    """A frame on a canvas, and where numbers lie in it."""
+    """A frame on a canvas, and where numbers lie in it; `legend` pixels are left for one on the right."""
 
     draw: ImageDraw.ImageDraw
     font: Any
     size: tuple[int, int]
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
+    legend: int = 150
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom; the legend stands on the right."""
-        return 58, 34, self.size[0] - 150, self.size[1] - 42
+        """Left, top, right, bottom."""
+        return 58, 34, self.size[0] - self.legend, self.size[1] - 42
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         left, top, right, bottom = self.box

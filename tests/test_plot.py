@@ -186,3 +186,14 @@ def test_strips_have_a_place_for_each_name_and_a_large_dot_at_each_mean() -> Non
     assert drawn.shape == (420, 640, 3)
     for name in (1, 2):
         assert (drawn == colour_of(name)).all(axis=-1).sum() > 20
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_strips_fill_the_picture_to_its_right_edge(count: int) -> None:
+    names = [f"skip={number}" for number in range(count)]
+    drawn = strips(dict.fromkeys(names, (0.2, 0.8)), dict.fromkeys(names, (0.5,)), title="Dice")
+    assert drawn.shape == (420, max(640, 74 + 90 * count), 3)
+    inked = (drawn != 255).any(axis=(0, 2)).nonzero()[0]
+    assert 8 <= drawn.shape[1] - inked[-1] <= 24
+    large = (drawn == colour_of(count)).all(axis=-1).any(axis=0).nonzero()[0]                   # in the middle of the last strip
+    assert large[-5:].mean() == pytest.approx(58 + (drawn.shape[1] - 74) * (1 - 0.5 / count), abs=5)
