@@ -27,10 +27,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from segkit.checkpoint import load_model
 from segkit.config import RunConfig, parse_yaml, validate_run
 from segkit.dataset import Case, cases_of_split, find_cases, load_pair, require_apart, require_files
 from segkit.engines import choose_device, choose_precision
-from segkit.errors import SettingsError, TrainingError
+from segkit.errors import SettingsError, TrainingError, VanishedError, WeightsError
 from segkit.evaluation import evaluate_pairs
 from segkit.io import write_csv, write_json, write_png
 from segkit.models import build_model
@@ -324,6 +325,7 @@ def check(jobs: Sequence[Job], split: str | None, watching: Watching) -> None:
             require_apart(training, scored, f"--split {split}")
             require_files(scored)
         require_same(job, training)
+        require_model(job)
     firsts = [job for job in jobs if job.seed == jobs[0].seed]
     for job in firsts:
         choose_precision(job.run.train.precision, choose_device(job.run.train.device))
@@ -352,6 +354,16 @@ def require_same(job: Job, training: Sequence[Case]) -> None:
         raise SettingsError(f"{job.place}: holds a run with other settings for {', '.join(changed)}; {advice}")
     if job.facts["data"]["training"] != [case.name for case in training]:
         raise SettingsError(f"{job.place}: holds a run that was trained on other pictures; {advice}")
+
+
+def require_model(job: Job) -> None:
+    """WeightsError where a run is finished and its model can't be loaded: it will be scored with it."""
+    if not job.is_finished:
+        return
+    try:
+        load_model(job.place)
+    except (VanishedError, WeightsError) as error:
+        raise WeightsError(f"{error}; remove {job.place} to train that run again") from error
 
 
 def train_once(job: Job, watcher: Watcher) -> Outcome:

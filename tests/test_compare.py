@@ -280,6 +280,23 @@ def test_a_record_of_another_shape_is_told_in_one_line(
 # What is told before the first hour of training.
 
 
+@pytest.mark.parametrize("kept", [None, 0, 1000])
+def test_a_finished_run_whose_model_is_gone_or_cut_short_is_told_before_another_is_trained(
+    finished: tuple[list[str], Path], capsys: pytest.CaptureFixture[str], kept: int | None
+) -> None:
+    line, place = finished
+    model = place / "model.safetensors"
+    if kept is None:
+        model.unlink()
+    else:
+        model.write_bytes(model.read_bytes()[:kept])
+    assert main([*line[:-1], "model.skip=se,none"]) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"segkit: {place if kept is None else model}: ")
+    assert told.endswith(f"; remove {place} to train that run again")
+    assert not (place.parent.parent / "skip=se").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
