@@ -5,8 +5,8 @@ The output folder::
     OUT/
     ├── <variant>/seed<k>/...     one run of `segkit train` each; finished ones are not trained again
     ├── compare.csv               a line for each variant
-    ├── cases.csv                 Dice of each case and class under each variant and seed
-    ├── compare.json              the table of compare.csv, with the settings that were varied, the seeds and the mean of each
+    ├── cases.csv                 Dice of each case and class under each variant and seed, and the pixels of both masks
+    ├── compare.json              the table of compare.csv, with the settings that were varied, the seeds and the mean of each, and notes
     └── compare.png
 """
 
@@ -17,9 +17,9 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -44,6 +44,14 @@ from segkit.train.trial import look_ahead, require_step, require_weights
 
 MINIMUM_CASES = 6
 """With fewer pairs no difference can be significant at 5 % in Wilcoxon's two-sided test."""
+
+EMPTY_MASKS = (
+    "All means are over the pairs of case and class whose truth holds the class: those are the same for every variant. "
+    "Where it was not found (missed), dice is 0 and counts. "
+    "A pair whose truth does not hold the class is left out of the means (left_out), also where it was found all the same (spurious): "
+    "it would count as 0 for the variant that found it, and be no number for one that rightly found nothing."
+)
+"""The rule for empty masks, as it is written into the result; `segkit evaluate`, where one prediction stands alone, counts the spurious ones as 0."""
 
 ENDED = ("finished", "stopped early")
 """Reasons for which a run ended that is not trained again."""
@@ -74,13 +82,36 @@ Watching: TypeAlias = Callable[[], AbstractContextManager[Watcher]]
 
 @dataclass(frozen=True)
 class Score:
-    """Dice of one class of one case under one variant and seed; NaN where the class was neither there nor found."""
+    """Dice of one class of one case under one variant and seed, and the pixels of both masks; NaN where both are empty."""
 
     variant: str
     seed: int
     case: str
     kind: str
     dice: float
+    prediction_px: int
+    truth_px: int
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has part in the means: see `EMPTY_MASKS`."""
+        return self.truth_px > 0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pairs of case and class of one variant, all seeds together.
+
+    pairs : all
+    left_out : of them in no mean, because the truth does not hold the class
+    missed : of those in the means, nothing was found: Dice 0
+    spurious : of those left out, something was found
+    """
+
+    pairs: int
+    left_out: int
+    missed: int
+    spurious: int
 
 
 @dataclass(frozen=True)
@@ -94,9 +125,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Line:
-    """What a variant reached.
+    """What a variant reached; all means are over the pairs of case and class whose truth holds the class, which are the same for every variant.
 
-    seed_dice : mean Dice over classes and cases, for each seed
+    seed_dice : mean over classes of the mean Dice over cases, for each seed
+    class_dice : mean Dice over cases and seeds
     difference : mean over cases of this variant's Dice minus the first's; NaN for the first itself, and where that failed
     p_value : Wilcoxon's signed-rank test, two-sided, on the cases' Dice (mean over seeds), corrected for the number of variants (Holm); NaN if too few
     """
@@ -107,6 +139,7 @@ class Line:
     class_dice: Mapping[str, float]
     difference: float
     p_value: float
+    counts: Counts
 
     @property
     def mean(self) -> float:
@@ -179,6 +212,7 @@ class Comparison:
 
     lines : of the variants that were trained with all seeds
     failures : variant -> why it could not be trained: it has no line
+    notes : what the table alone does not show, one sentence each
     interrupted : outcome of the run that was interrupted, if one was; then there are no lines yet
     """
 
@@ -187,6 +221,7 @@ class Comparison:
     split: str | None
     lines: Sequence[Line] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     interrupted: Outcome | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -196,6 +231,8 @@ class Comparison:
             "scored_on": self.split or "validation",
             "seeds": list(self.seeds),
             "test": "Wilcoxon signed-rank, two-sided, over cases, against the first variant, Holm-corrected",
+            "empty_masks": EMPTY_MASKS,
+            "notes": list(self.notes),
             "variants": [
                 {"variant": one.name, "settings": dict(one.changes), **_told(lines.get(one.name)), "failed": self.failures.get(one.name)}
                 for one in self.variants
@@ -298,7 +335,8 @@ def compare(
         outcomes[job.variant].append(outcome)
         scores += score_run(job, split)
     costs = {one.name: cost_of(one.settings(seeds[0]), outcomes[one.name]) for one in variants if one.name not in failures}
-    comparison = Comparison(variants, seeds, split, tabulate(scores, costs, variants[0].name), failures)
+    lines = tabulate(scores, costs, variants[0].name)
+    comparison = Comparison(variants, seeds, split, lines, failures, remarks(lines))
     save(comparison, scores, folder)
     return comparison
 
@@ -384,7 +422,11 @@ def score_run(job: Job, split: str | None) -> list[Score]:
             yield str(case.image), segment(image, model).mask, truth
 
     evaluation = evaluate_pairs(pairs(), metrics=("dice",))
-    return [Score(job.variant, job.seed, case.case, kind, score.scores["dice"]) for case in evaluation.cases for kind, score in case.classes.items()]
+    return [
+        Score(job.variant, job.seed, case.case, kind, score.scores["dice"], score.prediction_px, score.truth_px)
+        for case in evaluation.cases
+        for kind, score in case.classes.items()
+    ]
 
 
 def cases_to_score(run: RunConfig, split: str | None) -> list[Case]:
@@ -406,24 +448,29 @@ def tabulate(scores: Sequence[Score], costs: Mapping[str, Cost], first: str) -> 
     for name, cost in costs.items():
         own = [score for score in scores if score.variant == name]
         seeds = sorted({score.seed for score in own})
-        per_class = {kind: _mean(score.dice for score in own if score.kind == kind) for kind in dict.fromkeys(score.kind for score in own)}
+        per_class = {kind: _mean(score.dice for score in own if score.kind == kind and score.counts) for kind in dict.fromkeys(score.kind for score in own)}
         per_seed = tuple(class_mean([score for score in own if score.seed == seed]) for seed in seeds)
         difference = tests[name][0] if name in tests else math.nan
-        lines.append(Line(name, cost, per_seed, per_class, difference, corrected.get(name, math.nan)))
+        lines.append(Line(name, cost, per_seed, per_class, difference, corrected.get(name, math.nan), count(own)))
     return lines
 
 
+def count(scores: Sequence[Score]) -> Counts:
+    empty = [(score.truth_px == 0, score.prediction_px == 0) for score in scores]
+    return Counts(len(scores), sum(truth for truth, _ in empty), missed=empty.count((False, True)), spurious=empty.count((True, False)))
+
+
 def class_mean(scores: Sequence[Score]) -> float:
-    """Mean over classes of the mean over cases, as `segkit evaluate` has it."""
+    """Mean over classes of the mean over cases, of the scores that count."""
     kinds = dict.fromkeys(score.kind for score in scores)
-    return _mean(_mean(score.dice for score in scores if score.kind == kind) for kind in kinds)
+    return _mean(_mean(score.dice for score in scores if score.kind == kind and score.counts) for kind in kinds)
 
 
 def case_means(scores: Sequence[Score], variant: str) -> dict[str, float]:
-    """Case -> mean Dice over its classes and over seeds."""
+    """Case -> mean Dice over its classes and over seeds, of the scores that count."""
     found: dict[str, list[float]] = defaultdict(list)
     for score in scores:
-        if score.variant == variant and math.isfinite(score.dice):
+        if score.variant == variant and score.counts:
             found[score.case].append(score.dice)
     return {case: statistics.fmean(values) for case, values in found.items()}
 
@@ -456,14 +503,40 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
+def remarks(lines: Sequence[Line]) -> tuple[str, ...]:
+    """What the table alone does not show, one sentence each."""
+    return tuple(_on_empty_masks(lines))
+
+
+def _on_empty_masks(lines: Sequence[Line]) -> Iterator[str]:
+    words = {
+        "left_out": "left out of the means, because the truth does not hold the class",
+        "spurious": "found there all the same (spurious)",
+        "missed": "there and not found (missed, Dice 0)",
+    }
+    counts = {line.variant: asdict(line.counts) for line in lines}
+    told = [f"{words[key]}: {_each({name: one[key] for name, one in counts.items()})}" for key in words if any(one[key] for one in counts.values())]
+    if told:
+        yield "; ".join([f"pairs of case and class, all seeds together: {_each({name: one['pairs'] for name, one in counts.items()})}", *told])
+
+
+def _each(numbers: Mapping[str, int]) -> str:
+    """``{"a": 3, "b": 1}`` -> ``a 3, b 1``; once, where all are alike: ``3 each``."""
+    if len(numbers) > 1 and len(set(numbers.values())) == 1:
+        return f"{next(iter(numbers.values()))} each"
+    return ", ".join(f"{name} {number}" for name, number in numbers.items())
+
+
 def save(comparison: Comparison, scores: Sequence[Score], folder: Path) -> None:
     """The files of the folder but for the runs."""
     lines = comparison.lines
     kinds = list(lines[0].class_dice) if lines else []
-    header = ["variant", "mean_dice", "spread", *(f"dice_{kind}" for kind in kinds), "difference", "p_value", "parameters", "steps", "minutes", "failed"]
+    header = ["variant", "mean_dice", "spread", *(f"dice_{kind}" for kind in kinds), "difference", "p_value"]
+    header += [*(one.name for one in fields(Counts)), "parameters", "steps", "minutes", "failed"]
     failed = [[name, *[None] * (len(header) - 2), why] for name, why in comparison.failures.items()]
     write_csv(folder / "compare.csv", header, [*map(_cells, lines), *failed])
-    write_csv(folder / "cases.csv", ["variant", "seed", "case", "class", "dice"], [list(asdict(score).values()) for score in scores])
+    columns = ["variant", "seed", "case", "class", "dice", "prediction_px", "truth_px"]
+    write_csv(folder / "cases.csv", columns, [list(asdict(score).values()) for score in scores])
     write_json(folder / "compare.json", comparison.to_json())
     seeds = {line.variant: tuple(value for value in line.seed_dice if math.isfinite(value)) for line in lines}
     cases = {line.variant: tuple(case_means(scores, line.variant).values()) for line in lines}
@@ -473,7 +546,7 @@ def save(comparison: Comparison, scores: Sequence[Score], folder: Path) -> None:
 
 def _cells(line: Line) -> list[str | int | None]:
     dice = [f"{value:.5f}" for value in (line.mean, line.spread, *line.class_dice.values(), line.difference)]
-    return [line.variant, *dice, f"{line.p_value:.4g}", line.cost.parameters, line.cost.steps, f"{line.cost.minutes:.3f}", None]
+    return [line.variant, *dice, f"{line.p_value:.4g}", *asdict(line.counts).values(), line.cost.parameters, line.cost.steps, f"{line.cost.minutes:.3f}", None]
 
 
 def _told(line: Line | None) -> dict[str, Any]:
@@ -483,6 +556,7 @@ def _told(line: Line | None) -> dict[str, Any]:
     numbers = {"mean_dice": line.mean, "spread": line.spread, "difference": line.difference, "p_value": line.p_value, **asdict(line.cost)}
     return {
         **{key: _finite(value) for key, value in numbers.items()},
+        **asdict(line.counts),
         "seed_dice": [_finite(value) for value in line.seed_dice],
         "class_dice": {kind: _finite(value) for kind, value in line.class_dice.items()},
     }

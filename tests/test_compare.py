@@ -25,6 +25,7 @@ from segkit.cli.compare import table
 from segkit.compare import (
     Comparison,
     Cost,
+    Counts,
     Line,
     Score,
     Variant,
@@ -35,6 +36,7 @@ from segkit.compare import (
     paired_test,
     parse_vary,
     plan_variants,
+    remarks,
     tabulate,
     variant_name,
 )
@@ -93,10 +95,47 @@ def test_what_can_not_be_varied_is_refused(texts: list[str], words: str) -> None
         parse_vary(texts)
 
 
+def score(variant: str, seed: int, case: str, kind: str, dice: float) -> Score:
+    """Of a class that is there, and found unless its Dice is 0."""
+    return Score(variant, seed, case, kind, dice, prediction_px=0 if dice == 0 else 9, truth_px=9)
+
+
+def spurious(variant: str, seed: int, case: str, kind: str) -> Score:
+    return Score(variant, seed, case, kind, 0.0, prediction_px=5, truth_px=0)
+
+
+def absent(variant: str, seed: int, case: str, kind: str) -> Score:
+    return Score(variant, seed, case, kind, math.nan, prediction_px=0, truth_px=0)
+
+
 def test_the_mean_is_over_classes_then_cases_and_leaves_out_what_was_not_there() -> None:
-    scores = [Score("a", 0, "x", "one", 0.5), Score("a", 0, "y", "one", 0.7), Score("a", 0, "x", "two", 1.0), Score("a", 0, "y", "two", math.nan)]
+    scores = [score("a", 0, "x", "one", 0.5), score("a", 0, "y", "one", 0.7), score("a", 0, "x", "two", 1.0), absent("a", 0, "y", "two")]
     assert class_mean(scores) == pytest.approx((0.6 + 1.0) / 2)
     assert case_means(scores, "a") == {"x": 0.75, "y": 0.7}
+
+
+COSTS = {"plain": Cost(10, 5, 1.0), "gated": Cost(12, 4, 1.5)}
+
+
+def test_what_one_variant_found_where_nothing_is_changes_no_mean_and_is_told() -> None:
+    plain = [score("plain", 0, "x", "disc", 0.5), spurious("plain", 0, "x", "rare"), score("plain", 0, "y", "disc", 0.0), absent("plain", 0, "y", "rare")]
+    gated = [score("gated", 0, "x", "disc", 0.5), absent("gated", 0, "x", "rare"), score("gated", 0, "y", "disc", 0.0), absent("gated", 0, "y", "rare")]
+    lines = tabulate([*plain, *gated], COSTS, "plain")
+    assert [line.seed_dice for line in lines] == [(0.25,), (0.25,)]     # of disc alone, also where rare has a 0 in place of no number
+    assert [line.class_dice["disc"] for line in lines] == [0.25, 0.25]
+    assert all(math.isnan(line.class_dice["rare"]) for line in lines)
+    assert lines[1].difference == 0
+    assert [line.counts for line in lines] == [Counts(4, left_out=2, missed=1, spurious=1), Counts(4, left_out=2, missed=1, spurious=0)]
+    (told,) = [note for note in remarks(lines) if note.startswith("pairs")]
+    assert told == (
+        "pairs of case and class, all seeds together: 4 each; left out of the means, because the truth does not hold the class: 2 each; "
+        "found there all the same (spurious): plain 1, gated 0; there and not found (missed, Dice 0): 1 each"
+    )
+
+
+def test_where_all_that_is_there_is_found_nothing_is_told_of_empty_masks() -> None:
+    lines = tabulate([score("plain", 0, "x", "disc", 0.5), score("gated", 0, "x", "disc", 0.6)], COSTS, "plain")
+    assert [note for note in remarks(lines) if note.startswith("pairs")] == []
 
 
 def test_eight_better_cases_are_significant_and_five_are_too_few() -> None:
@@ -117,21 +156,20 @@ def test_holm_multiplies_by_the_tests_that_are_left_and_never_falls() -> None:
 
 def test_the_table_sets_every_variant_against_the_first() -> None:
     reached = {"plain": 0.5, "gated": 0.6}
-    scores = [Score(name, seed, str(case), "disc", reached[name] + 0.1 * seed) for name in reached for seed in (0, 1) for case in range(7)]
-    costs = {"plain": Cost(10, 5, 1.0), "gated": Cost(12, 4, 1.5)}
-    plain, gated = tabulate(scores, costs, "plain")
+    scores = [score(name, seed, str(case), "disc", reached[name] + 0.1 * seed) for name in reached for seed in (0, 1) for case in range(7)]
+    plain, gated = tabulate(scores, COSTS, "plain")
     assert plain.seed_dice == pytest.approx((0.5, 0.6))
     assert math.isnan(plain.difference)
     assert (gated.mean, gated.difference, gated.spread) == pytest.approx((0.65, 0.1, 0.1 / math.sqrt(2)))
     assert gated.p_value == pytest.approx(2 / 2**7)
-    assert (plain.cost, gated.cost) == tuple(costs.values())
-    (alone,) = tabulate(scores, {"gated": costs["gated"]}, "plain")     # what it would be set against failed
+    assert (plain.cost, gated.cost) == tuple(COSTS.values())
+    (alone,) = tabulate(scores, {"gated": COSTS["gated"]}, "plain")     # what it would be set against failed
     assert math.isnan(alone.difference)
     assert alone.seed_dice == gated.seed_dice
 
 
 def test_a_class_that_was_in_no_scored_case_is_null_in_the_json_and_a_dash_in_the_table() -> None:
-    line = Line("a", Cost(10, 5, 1.25), (0.5, math.nan), {"there": 0.5, "absent": math.nan}, math.nan, math.nan)
+    line = Line("a", Cost(10, 5, 1.25), (0.5, math.nan), {"there": 0.5, "absent": math.nan}, math.nan, math.nan, Counts(4, 2, 1, 0))
     comparison = Comparison([Variant("a", {"model.skip": "se"}, lambda seed: RunConfig())], range(2), "test", [line])
     told = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
     assert told["variants"] == [
@@ -145,6 +183,10 @@ def test_a_class_that_was_in_no_scored_case_is_null_in_the_json_and_a_dash_in_th
             "parameters": 10,
             "steps": 5,
             "minutes": 1.25,
+            "pairs": 4,
+            "left_out": 2,
+            "missed": 1,
+            "spurious": 0,
             "seed_dice": [0.5, None],
             "class_dice": {"there": 0.5, "absent": None},
             "failed": None,
@@ -204,6 +246,25 @@ def test_a_finished_run_is_scored_and_not_trained(finished: tuple[list[str], Pat
     assert main(line) == 0
     assert "skip=none" in capsys.readouterr().out
     assert (place / "run.json").read_text() == before
+
+
+def test_an_empty_truth_is_left_out_of_the_means_and_its_disc_told_as_spurious(
+    finished: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_discs(tmp_path / "emptied")
+    Pillow.new("L", (48, 48)).save(tmp_path / "emptied" / "masks" / "06.png")
+    assert main([*finished[0], "--data", str(manifest), "--split", "test", "--json"]) == 0
+    told = capsys.readouterr()
+    (line,) = json.loads(told.out)["variants"]
+    with (tmp_path / "out" / "cases.csv").open(newline="", encoding="utf-8") as file:
+        emptied, whole = csv.DictReader(file)
+    assert (emptied["truth_px"], emptied["dice"]) == ("0", "0.0")
+    assert (line["pairs"], line["left_out"], line["missed"], line["spurious"]) == (2, 1, 0, 1)
+    assert line["mean_dice"] == line["class_dice"]["disc"] == float(whole["dice"])
+    assert "because the truth does not hold the class: skip=none 1; found there all the same (spurious): skip=none 1\n" in told.err
+    assert json.loads((tmp_path / "out" / "compare.json").read_text())["notes"] == json.loads(told.out)["notes"] != []
+    (row,) = csv.DictReader((tmp_path / "out" / "compare.csv").open(encoding="utf-8"))
+    assert (row["pairs"], row["left_out"], row["missed"], row["spurious"]) == ("2", "1", "0", "1")
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,15 @@ def compare(
         click.echo(f"stopped; what is finished is kept, go on with: segkit {given}", err=True)
         return 128 + comparison.interrupted.signal
     click.echo(json.dumps(comparison.to_json(), allow_nan=False) if as_json else table(comparison))
+    for note in comparison.notes:
+        click.echo(f"segkit: {note}", err=True)
     if comparison.lines:
         click.echo(f"each case: {folder / 'cases.csv'}; plot: {folder / 'compare.png'}", err=True)
     return (3 if comparison.lines else 1) if comparison.failures else 0
 
 
 def table(comparison: Comparison) -> str:
-    """The table as plain text, in the order of the variants."""
+    """The table as plain text, in the order of the variants; its means are over the pairs of case and class whose truth holds the class."""
     width = max(len("variant"), *(len(one.name) for one in comparison.variants))
     header = f"{'Dice':>6}  {'spread':>6}  {'against first':>13}  {'p':>6}  {'parameters':>12}  {'steps':>6}  {'minutes':>7}"
     told = {**{line.variant: _cells(line) for line in comparison.lines}, **{name: f"failed with {why}" for name, why in comparison.failures.items()}}
