@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -131,6 +131,7 @@ class Line:
     class_dice : mean Dice over cases and seeds
     difference : mean over cases of this variant's Dice minus the first's; NaN for the first itself, and where that failed
     p_value : Wilcoxon's signed-rank test, two-sided, on the cases' Dice (mean over seeds), corrected for the number of variants (Holm); NaN if too few
+    paired_cases : that this variant and the first both have, on which those two rest; None where there is nothing to set it against
     """
 
     variant: str
@@ -139,6 +140,7 @@ class Line:
     class_dice: Mapping[str, float]
     difference: float
     p_value: float
+    paired_cases: int | None
     counts: Counts
 
     @property
@@ -443,15 +445,16 @@ def cost_of(run: RunConfig, outcomes: Sequence[Outcome]) -> Cost:
 def tabulate(scores: Sequence[Score], costs: Mapping[str, Cost], first: str) -> list[Line]:
     """A line for each variant, in the order of `costs`; `first` is what the others are set against."""
     tests = {name: paired_test(case_means(scores, first), case_means(scores, name)) for name in costs if name != first and first in costs}
-    corrected = holm({name: p_value for name, (_, p_value) in tests.items()})
+    corrected = holm({name: test.p_value for name, test in tests.items()})
     lines = []
     for name, cost in costs.items():
         own = [score for score in scores if score.variant == name]
         seeds = sorted({score.seed for score in own})
         per_class = {kind: _mean(score.dice for score in own if score.kind == kind and score.counts) for kind in dict.fromkeys(score.kind for score in own)}
         per_seed = tuple(class_mean([score for score in own if score.seed == seed]) for seed in seeds)
-        difference = tests[name][0] if name in tests else math.nan
-        lines.append(Line(name, cost, per_seed, per_class, difference, corrected.get(name, math.nan), count(own)))
+        test = tests.get(name)
+        difference, paired_cases = (math.nan, None) if test is None else (test.difference, test.cases)
+        lines.append(Line(name, cost, per_seed, per_class, difference, corrected.get(name, math.nan), paired_cases, count(own)))
     return lines
 
 
@@ -475,19 +478,26 @@ def case_means(scores: Sequence[Score], variant: str) -> dict[str, float]:
     return {case: statistics.fmean(values) for case, values in found.items()}
 
 
-def paired_test(one: Mapping[str, float], other: Mapping[str, float]) -> tuple[float, float]:
-    """(mean of other - one over the cases that both have, p of Wilcoxon's signed-rank test, two-sided).
+class Paired(NamedTuple):
+    """Two variants over the cases that both have: the mean of other - one, p of Wilcoxon's signed-rank test (two-sided), and their number."""
+
+    difference: float
+    p_value: float
+    cases: int
+
+
+def paired_test(one: Mapping[str, float], other: Mapping[str, float]) -> Paired:
+    """p is NaN with fewer than `MINIMUM_CASES`, and the difference where there is none.
 
     Wilcoxon (1945), https://doi.org/10.2307/3001968
     """
     from scipy.stats import wilcoxon
 
     differences = np.array([other[case] - one[case] for case in one if case in other])
-    if len(differences) == 0:
-        return math.nan, math.nan
-    if len(differences) < MINIMUM_CASES or not differences.any():
-        return float(differences.mean()), math.nan if differences.any() else 1.0
-    return float(differences.mean()), float(wilcoxon(differences).pvalue)
+    difference = float(differences.mean()) if len(differences) else math.nan
+    if len(differences) < MINIMUM_CASES:
+        return Paired(difference, math.nan, len(differences))
+    return Paired(difference, float(wilcoxon(differences).pvalue) if differences.any() else 1.0, len(differences))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -505,7 +515,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 def remarks(lines: Sequence[Line]) -> tuple[str, ...]:
     """What the table alone does not show, one sentence each."""
-    return tuple(_on_empty_masks(lines))
+    return (*_on_empty_masks(lines), *_on_few_cases(lines))
 
 
 def _on_empty_masks(lines: Sequence[Line]) -> Iterator[str]:
@@ -518,6 +528,12 @@ def _on_empty_masks(lines: Sequence[Line]) -> Iterator[str]:
     told = [f"{words[key]}: {_each({name: one[key] for name, one in counts.items()})}" for key in words if any(one[key] for one in counts.values())]
     if told:
         yield "; ".join([f"pairs of case and class, all seeds together: {_each({name: one['pairs'] for name, one in counts.items()})}", *told])
+
+
+def _on_few_cases(lines: Sequence[Line]) -> Iterator[str]:
+    few = sorted({line.paired_cases for line in lines if line.paired_cases is not None and line.paired_cases < MINIMUM_CASES})
+    if few:
+        yield f"p needs at least {MINIMUM_CASES} cases that both have; there {'is' if few == [1] else 'are'} {' or '.join(map(str, few))}"
 
 
 def _each(numbers: Mapping[str, int]) -> str:
@@ -556,6 +572,7 @@ def _told(line: Line | None) -> dict[str, Any]:
     numbers = {"mean_dice": line.mean, "spread": line.spread, "difference": line.difference, "p_value": line.p_value, **asdict(line.cost)}
     return {
         **{key: _finite(value) for key, value in numbers.items()},
+        "paired_cases": line.paired_cases,
         **asdict(line.counts),
         "seed_dice": [_finite(value) for value in line.seed_dice],
         "class_dice": {kind: _finite(value) for kind, value in line.class_dice.items()},

@@ -141,12 +141,25 @@ def test_where_all_that_is_there_is_found_nothing_is_told_of_empty_masks() -> No
 def test_eight_better_cases_are_significant_and_five_are_too_few() -> None:
     worse = {str(case): 0.5 for case in range(8)}
     better = {str(case): 0.5 + 0.01 * (case + 1) for case in range(8)}
-    difference, p_value = paired_test(worse, better)
+    difference, p_value, cases = paired_test(worse, better)
+    assert cases == 8
     assert difference == pytest.approx(0.045)
     assert p_value == pytest.approx(2 / 2**8)                          # all signs alike: two of 256 arrangements
-    assert math.isnan(paired_test(dict(list(worse.items())[:5]), better)[1])
-    assert paired_test(worse, worse) == (0.0, 1.0)
-    assert math.isnan(paired_test(worse, {"other": 0.1})[0])
+    few = dict(list(worse.items())[:5])
+    assert paired_test(few, better) == pytest.approx((0.03, math.nan, 5), nan_ok=True)
+    assert paired_test(few, few) == pytest.approx((0.0, math.nan, 5), nan_ok=True)              # too few, also where nothing differs
+    assert paired_test(worse, worse) == (0.0, 1.0, 8)
+    assert paired_test(worse, {"other": 0.1}) == pytest.approx((math.nan, math.nan, 0), nan_ok=True)
+
+
+@pytest.mark.parametrize(("cases", "told"), [(1, "there is 1"), (5, "there are 5"), (6, None)])
+def test_a_p_that_is_missing_is_explained(cases: int, told: str | None) -> None:
+    scores = [score(name, 0, str(case), "disc", 0.5 + (0.01 * case if name == "gated" else 0)) for name in COSTS for case in range(cases)]
+    plain, gated = tabulate(scores, COSTS, "plain")
+    assert (plain.paired_cases, gated.paired_cases) == (None, cases)
+    assert math.isnan(gated.p_value) == (told is not None)
+    assert remarks([plain, gated]) == (() if told is None else (f"p needs at least 6 cases that both have; {told}",))
+    assert remarks([plain]) == ()                                       # nothing to set it against
 
 
 def test_holm_multiplies_by_the_tests_that_are_left_and_never_falls() -> None:
@@ -169,7 +182,7 @@ def test_the_table_sets_every_variant_against_the_first() -> None:
 
 
 def test_a_class_that_was_in_no_scored_case_is_null_in_the_json_and_a_dash_in_the_table() -> None:
-    line = Line("a", Cost(10, 5, 1.25), (0.5, math.nan), {"there": 0.5, "absent": math.nan}, math.nan, math.nan, Counts(4, 2, 1, 0))
+    line = Line("a", Cost(10, 5, 1.25), (0.5, math.nan), {"there": 0.5, "absent": math.nan}, math.nan, math.nan, 5, Counts(4, 2, 1, 0))
     comparison = Comparison([Variant("a", {"model.skip": "se"}, lambda seed: RunConfig())], range(2), "test", [line])
     told = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
     assert told["variants"] == [
@@ -183,6 +196,7 @@ def test_a_class_that_was_in_no_scored_case_is_null_in_the_json_and_a_dash_in_th
             "parameters": 10,
             "steps": 5,
             "minutes": 1.25,
+            "paired_cases": 5,
             "pairs": 4,
             "left_out": 2,
             "missed": 1,
@@ -202,8 +216,11 @@ def test_compare_trains_scores_and_draws_and_a_second_call_trains_nothing_anew(
     config = configure(tmp_path, discs, steps=2)
     line = [*command(config), "--vary", "model.skip=none,se", "--seeds", "2", "--split", "test", "--json"]
     assert main(line) == 0
-    told = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
     plain, gated = told["variants"]
+    assert "p needs at least 6 cases that both have; there are 2" in told["notes"]
+    assert [f"segkit: {note}" for note in told["notes"]] == printed.err.splitlines()[:-1]
     assert (plain["variant"], gated["settings"]) == ("skip=none", {"model.skip": "se"})
     assert (told["scored_on"], told["seeds"], plain["steps"]) == ("test", [0, 1], 2)
     assert gated["parameters"] > plain["parameters"]
