@@ -183,7 +183,7 @@ class Job:
             raise SettingsError(f"{path}: is damaged ({error}); {REMOVE}") from error
         if (why := misshapen(told)) is not None:
             raise SettingsError(f"{path}: is damaged ({why}); {REMOVE}")
-        return told  # type: ignore[no-any-return]
+        return told
 
     @property
     def is_finished(self) -> bool:
@@ -338,7 +338,7 @@ def compare(
         scores += score_run(job, split)
     costs = {one.name: cost_of(one.settings(seeds[0]), outcomes[one.name]) for one in variants if one.name not in failures}
     lines = tabulate(scores, costs, variants[0].name)
-    comparison = Comparison(variants, seeds, split, lines, failures, remarks(lines))
+    comparison = Comparison(variants, seeds, split, lines, failures, remarks(lines, scores, split))
     save(comparison, scores, folder)
     return comparison
 
@@ -513,9 +513,30 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def remarks(lines: Sequence[Line]) -> tuple[str, ...]:
-    """What the table alone does not show, one sentence each."""
-    return (*_on_empty_masks(lines), *_on_few_cases(lines))
+def remarks(lines: Sequence[Line], scores: Sequence[Score], split: str | None) -> tuple[str, ...]:
+    """What the table alone does not show, one sentence each; `scores` are those of the lines."""
+    own = [score for score in scores if score.variant in {line.variant for line in lines}]
+    return (*_on_validation(own, split), *_on_empty_masks(lines), *_on_few_cases(lines))
+
+
+def _on_validation(scores: Sequence[Score], split: str | None) -> Iterator[str]:
+    if split is not None or not scores:
+        return
+    if _differ((score.variant, (score.seed, score.case)) for score in scores):        # a share or a split was varied
+        whose = "each run was scored on its own validation cases, which also chose its best weights"
+    elif _differ((score.seed, score.case) for score in scores):                         # the seed draws them
+        whose = "each seed was scored on its own validation cases, which also chose its best weights"
+    else:
+        whose = "all were scored on the validation cases, which also chose the best weights"
+    yield f"{whose}; --split NAME scores the same unseen cases of a manifest"
+
+
+def _differ(pairs: Iterable[tuple[Any, Any]]) -> bool:
+    """Whether what stands second is not the same for all that stand first."""
+    found: dict[Any, set[Any]] = defaultdict(set)
+    for first, second in pairs:
+        found[first].add(second)
+    return len(set(map(frozenset, found.values()))) > 1
 
 
 def _on_empty_masks(lines: Sequence[Line]) -> Iterator[str]:

@@ -30,6 +30,7 @@ from segkit.compare import (
     Score,
     Variant,
     case_means,
+    cases_to_score,
     class_mean,
     compare,
     holm,
@@ -41,6 +42,7 @@ from segkit.compare import (
     variant_name,
 )
 from segkit.config import RunConfig
+from segkit.dataset import Case
 from segkit.errors import SettingsError
 from segkit.train import Outcome, Report, Silence
 
@@ -126,7 +128,7 @@ def test_what_one_variant_found_where_nothing_is_changes_no_mean_and_is_told() -
     assert all(math.isnan(line.class_dice["rare"]) for line in lines)
     assert lines[1].difference == 0
     assert [line.counts for line in lines] == [Counts(4, left_out=2, missed=1, spurious=1), Counts(4, left_out=2, missed=1, spurious=0)]
-    (told,) = [note for note in remarks(lines) if note.startswith("pairs")]
+    (told,) = [note for note in remarks(lines, [], "test") if note.startswith("pairs")]
     assert told == (
         "pairs of case and class, all seeds together: 4 each; left out of the means, because the truth does not hold the class: 2 each; "
         "found there all the same (spurious): plain 1, gated 0; there and not found (missed, Dice 0): 1 each"
@@ -135,7 +137,7 @@ def test_what_one_variant_found_where_nothing_is_changes_no_mean_and_is_told() -
 
 def test_where_all_that_is_there_is_found_nothing_is_told_of_empty_masks() -> None:
     lines = tabulate([score("plain", 0, "x", "disc", 0.5), score("gated", 0, "x", "disc", 0.6)], COSTS, "plain")
-    assert [note for note in remarks(lines) if note.startswith("pairs")] == []
+    assert [note for note in remarks(lines, [], "test") if note.startswith("pairs")] == []
 
 
 def test_eight_better_cases_are_significant_and_five_are_too_few() -> None:
@@ -158,8 +160,38 @@ def test_a_p_that_is_missing_is_explained(cases: int, told: str | None) -> None:
     plain, gated = tabulate(scores, COSTS, "plain")
     assert (plain.paired_cases, gated.paired_cases) == (None, cases)
     assert math.isnan(gated.p_value) == (told is not None)
-    assert remarks([plain, gated]) == (() if told is None else (f"p needs at least 6 cases that both have; {told}",))
-    assert remarks([plain]) == ()                                       # nothing to set it against
+    assert remarks([plain, gated], scores, "test") == (() if told is None else (f"p needs at least 6 cases that both have; {told}",))
+    assert remarks([plain], scores, "test") == ()                                       # nothing to set it against
+
+
+@pytest.mark.parametrize(
+    ("cases", "words"),
+    [
+        ({("plain", 0): "xy", ("plain", 1): "xy", ("gated", 0): "xy", ("gated", 1): "xy"}, "all were scored on the validation cases, which also chose"),
+        ({("plain", 0): "xy", ("plain", 1): "yz", ("gated", 0): "xy", ("gated", 1): "yz"}, "each seed was scored on its own validation cases, which"),
+        ({("plain", 0): "xy", ("plain", 1): "yz", ("gated", 0): "x", ("gated", 1): "y"}, "each run was scored on its own validation cases, which"),
+    ],
+)
+def test_scores_of_validation_cases_are_told_as_such(cases: Mapping[tuple[str, int], str], words: str) -> None:
+    scores = [score(variant, seed, case, "disc", 0.5) for (variant, seed), names in cases.items() for case in names]
+    failed = [score("failed", 0, "elsewhere", "disc", 0.5)]             # with its second seed: it has no line
+    lines = tabulate(scores, COSTS, "plain")
+    note, *_ = remarks(lines, [*scores, *failed], None)
+    assert note.startswith(words)
+    assert note.endswith("; --split NAME scores the same unseen cases of a manifest")
+    assert not any("validation" in note for note in remarks(lines, [*scores, *failed], "test"))
+
+
+def test_the_seed_draws_the_validation_cases_unless_a_split_of_the_manifest_holds_them(tmp_path: Path) -> None:
+    manifest = write_discs(tmp_path)
+
+    def drawn(**data: Any) -> list[list[Case]]:
+        tree = toy_settings(manifest)
+        tree["data"] |= data
+        return [cases_to_score(RunConfig.model_validate({**tree, "train": {**tree["train"], "seed": seed}}), None) for seed in range(4)]
+
+    assert any(cases != drawn()[0] for cases in drawn())
+    assert all(cases == drawn(split="train", validation_split="test")[0] for cases in drawn(split="train", validation_split="test"))
 
 
 def test_holm_multiplies_by_the_tests_that_are_left_and_never_falls() -> None:
@@ -261,7 +293,9 @@ def test_a_finished_run_is_scored_and_not_trained(finished: tuple[list[str], Pat
     rewrite(place / "run.json", lambda facts: facts["outcome"].update(best=None))       # as where no validation mask held anything
     before = (place / "run.json").read_text()
     assert main(line) == 0
-    assert "skip=none" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "skip=none" in told.out
+    assert "segkit: all were scored on the validation cases, which also chose the best weights; --split NAME" in told.err
     assert (place / "run.json").read_text() == before
 
 
