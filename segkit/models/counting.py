@@ -17,12 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode  # what torch's own counters stand on; it has no public name
 from torch.utils.flop_counter import flop_registry, sdpa_flop
 
 Shape = tuple[int, ...]
 
-FLOPS: dict[Any, Callable[..., int]] = {**flop_registry, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+"""Attention in one operation: the result, and a number for each query that the way back needs. The score of each pair is never held."""
+
+FLOPS: dict[Any, Callable[..., int]] = {**flop_registry, FUSED: sdpa_flop}
 """Operation -> its floating-point operations, two for each multiply-add: torch's own formulas, and the one that they lack."""
 
 
@@ -91,7 +96,7 @@ def training_peak_bytes(module: nn.Module, shape: Shape) -> int:
     The weights come on top, what the optimizer remembers, the loss, and what a convolution borrows for its work.
     """
     network = copy.deepcopy(module).train()                            # it is left with gradients and other running means
-    with _Memory() as memory, torch.inference_mode(False), torch.enable_grad():
+    with _Memory() as memory, _FusedAttention(), torch.inference_mode(False), torch.enable_grad():
         outputs = _tensors(network(_picture(network, shape)))
         torch.autograd.backward(outputs, [torch.zeros_like(logits) for logits in outputs])
     return memory.peak
@@ -102,7 +107,7 @@ def _score(module: nn.Module, shape: Shape) -> None:
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        with torch.inference_mode(False), torch.no_grad():             # inference mode would show operations for which there is no formula
+        with _FusedAttention(), torch.inference_mode(False), torch.no_grad():      # inference mode would show operations without a formula
             module(_picture(module, shape))
     finally:
         for part, training in modes.items():
@@ -117,6 +122,22 @@ def _picture(module: nn.Module, shape: Shape) -> Tensor:
 
 def _tensors(output: Any) -> list[Tensor]:
     return [output] if isinstance(output, Tensor) else [tensor for part in output for tensor in _tensors(part)]
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention on shapes is done as it is on values: in one operation. torch itself does it on shapes in steps, with all scores between them."""
+
+    def __torch_function__(self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        return (_attend if func is F.scaled_dot_product_attention else func)(*args, **(kwargs or {}))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, **more: Any) -> Tensor:
+    """`F.scaled_dot_product_attention`; what torch does in steps on values too stays as it is: dropout, no axis of heads, values of another width."""
+    in_steps = dropout_p > 0 or query.ndim != 4 or query.shape[-1] != value.shape[-1]
+    if in_steps or not query.is_meta:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, **more)
+    result: Tensor = FUSED(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=more.get("scale"))[0]
+    return result
 
 
 class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]

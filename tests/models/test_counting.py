@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from segkit.models import build_classifier, build_model
+from segkit.models.bottlenecks.transformer import TransformerLayer
 from segkit.models.counting import Layer, count_multiply_adds, count_parameters, peak_bytes, trace_layers, training_peak_bytes
 
 FLOAT = 4
@@ -135,6 +136,64 @@ def test_training_keeps_the_maps_and_adds_the_gradients() -> None:
     needed = training_peak_bytes(chain, shape) / (FLOAT * 33 * 47)
     assert maps + 1 < needed < maps + 3                                        # and the gradient that comes in, and the one that goes on
     assert peak_bytes(chain, shape) == FLOAT * 33 * 47 * 3                     # the picture, what a layer reads, what it writes
+
+
+def test_attention_holds_its_result_and_a_number_for_each_query_but_no_scores_of_pairs() -> None:
+    tokens, width = 301, 16
+    expected = FLOAT * tokens * (width + width + 1)
+    assert expected < FLOAT * tokens * tokens
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            attention = nn.Sequential(nn.Identity(), SelfAttention())
+            attention.register_parameter("unused", nn.Parameter(torch.zeros(1)))         # says where
+            assert peak_bytes(attention, (1, tokens, width)) == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 301, 64), (2, 517, 48)])
+def test_a_transformer_of_shapes_takes_what_one_with_values_takes(shape: tuple[int, ...]) -> None:
+    """Where it is the scores of all pairs that would weigh most."""
+    layer = TransformerLayer(shape[-1])
+    with torch.device("meta"):
+        empty = TransformerLayer(shape[-1])
+        assert peak_bytes(empty, shape) == peak_bytes(layer, shape)
+        assert training_peak_bytes(empty, shape) == training_peak_bytes(layer, shape)
+
+
+class Choosy(nn.Module):
+    """Attention of two heads, or of one over keys of half the width of its values, with further options."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.weight, self.options = nn.Parameter(torch.ones(1)), options
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        options = dict(self.options)
+        if options.get("attn_mask"):
+            options["attn_mask"] = tokens.new_zeros(tokens.shape[1], tokens.shape[1])
+        heads = tokens if options.pop("no_heads", False) else tokens.unflatten(2, (2, -1)).transpose(1, 2)
+        keys = heads[..., : options.pop("key_width", heads.shape[-1])]
+        grouped = slice(0, 1) if options.get("enable_gqa") else slice(None)
+        return F.scaled_dot_product_attention(keys * self.weight, keys[:, grouped], heads[:, grouped], **options)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"is_causal": True},
+    {"scale": 0.5},
+    {"attn_mask": True},
+    {"enable_gqa": True},
+    {"dropout_p": 0.1},
+    {"no_heads": True},
+    {"key_width": 4},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_attention_of_any_kind_on_shapes_takes_what_it_takes_on_values(options: dict[str, Any]) -> None:
+    shape, real = (1, 301, 16), Choosy(**options)
+    with torch.device("meta"):
+        empty = Choosy(**options)
+        assert peak_bytes(empty, shape) == peak_bytes(real, shape)
+        assert count_multiply_adds(empty, shape) == count_multiply_adds(real, shape)
 
 
 def test_the_network_is_left_as_it_was() -> None:
