@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 COPIES = {"adamw": 2, "sgd": 1}
 """What an optimizer remembers of each weight: AdamW two running means, SGD its momentum."""
+
+LARGEST_SIDE = 2**20
+"""Rows and columns: of so many by so many pixels the maps of any layer are below the 2**63 bytes that torch can count."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,9 @@ def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_j
 def _size(text: str) -> tuple[int, int]:
     from segkit.errors import SettingsError
 
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if found is None:
-        raise SettingsError(f"--size {text}: expected rows and columns, as in 512x512")
+    found = re.fullmatch("([1-9][0-9]{0,6})x([1-9][0-9]{0,6})", text)
+    if found is None or max(int(found[1]), int(found[2])) > LARGEST_SIDE:
+        raise SettingsError(f"--size {text}: expected rows and columns, each from 1 to {LARGEST_SIDE:,}, as in 512x512")
     return int(found[1]), int(found[2])
 
 
@@ -103,9 +107,12 @@ def _total(network: nn.Module, run: RunConfig, shape: Shape, whole: Layer) -> To
 
 
 def _training_bytes(network: nn.Module, run: RunConfig, weights: int) -> int:
+    from segkit.errors import SettingsError
     from segkit.models.counting import count_parameters, training_peak_bytes
-    from segkit.train.trial import batch_shape, telling_of_batch
+    from segkit.train.trial import batch_shape, describe_batch, telling_of_batch
 
+    if math.prod(batch_shape(run)) > LARGEST_SIDE**2:
+        raise SettingsError(f"a training step of {describe_batch(run)} is beyond counting; lower train.patch or train.batch_size")
     copies = 0 if run.train.optimizer == "sgd" and run.train.momentum == 0 else COPIES[run.train.optimizer]
     with telling_of_batch(run):
         return 2 * weights + copies * 4 * count_parameters(network) + training_peak_bytes(network, batch_shape(run))   # the weights, and their running mean

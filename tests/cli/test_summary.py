@@ -90,11 +90,22 @@ def test_runs_of_slices_are_what_a_slice_gru_trains_on(config: Path, capsys: pyt
     assert "for 1 run of 8 slices of 32x64" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("bottleneck", ["transformer", "sapf"])
+def test_the_largest_size_can_be_counted(config: Path, bottleneck: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Positions on the transformer's map: 2**15 x 2**15, and their pairs: 2**60."""
+    told = summarise(capsys, str(config), "--size", "1048576x1048576", "--set", f"model.bottleneck={bottleneck}")
+    assert told["peak"] > 2**40
+    assert (told["multiply_adds"] > 2 * 2**60 * 512) == (bottleneck == "transformer")
+
+
+NO_SIZES = ("512", "0x512", "0x0", "-1x5", "5", "5x5x5", "large", "", "1048577x5", "99999999999x9999999999", f"5x{'9' * 5000}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["run.yaml", "--size", "512"], 2, "--size 512: expected rows and columns, as in 512x512"),
-        (["run.yaml", "--size", "0x512"], 2, "--size 0x512: expected rows and columns"),
+        *((["run.yaml", "--size", size], 2, f"--size {size}: expected rows and columns, each from 1 to 1,048,576, as in 512x512") for size in NO_SIZES),
+        (["run.yaml", "--set", "train.patch=[99999999, 99999999]"], 2, "a training step of 2 patches of 99999999x99999999 is beyond counting; lower"),
         (["run.yaml", "--set", "model.skip=cbma"], 2, "did you mean cbam"),
         (["run.yaml", "--set", "train.batch_size=1", "--set", "train.patch=[32, 32]"], 2, "no training step can be made of 1 patch of 32x32"),
         (["fundus-vessels", "--set", "model.skip=cbam"], 2, "--set model.skip=cbam: goes with a CONFIG (.yaml); fundus-vessels is a model"),
