@@ -68,12 +68,14 @@ def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_j
         network = build_model(run.model)
         layers = trace_layers(network, shape)
         totals = _total(network, run, shape, layers[0])
+    padded = _padded(network, shape)
     shown = [layer for layer in layers if 1 <= layer.depth <= depth]
     if as_json:
-        facts = {"source": source, "shape": shape, "training_shape": batch_shape(run), **asdict(totals)}
+        facts = {"source": source, "shape": shape, "padded_shape": padded, "training_shape": batch_shape(run), **asdict(totals)}
         click.echo(json.dumps({**facts, "layers": [asdict(layer) for layer in shown]}))
     else:
-        _print(f"{layers[0].kind} of {source}, a picture of {_times(shape[1:])}", shown, totals, run)
+        grown = f", padded to {_times(padded[2:])} for the network" if padded != shape else ""
+        _print(f"{layers[0].kind} of {source}, a picture of {_times(shape[1:])}{grown}", shown, totals, run)
     return 0
 
 
@@ -131,6 +133,12 @@ def _print(title: str, layers: Sequence[Layer], totals: Totals, run: RunConfig) 
     kept = f"maps, gradients, weights and their running mean, {run.train.optimizer}"
     click.echo(f"training step   {_mebibytes(totals.training)} for {describe_batch(run)}: {kept}")
     click.echo("Memory in float32; what the libraries borrow for their work, and the loss, come on top; in bfloat16 the maps take half.")
+
+
+def _padded(network: nn.Module, shape: Shape) -> Shape:
+    """Rows and columns as the network grows them: to a multiple of its largest stride."""
+    multiple = int(getattr(network, "multiple", 1))
+    return *shape[:2], *(-(-side // multiple) * multiple for side in shape[2:])
 
 
 def _outputs(layer: Layer) -> str:

@@ -44,6 +44,26 @@ def test_channels_and_classes_follow_from_the_config(config: Path, capsys: pytes
     assert told["layers"][-1]["outputs"] == [[1, 3, 64, 64]]                   # padded to the multiple of 32; the network crops behind it
 
 
+def test_the_size_that_a_picture_is_padded_to_is_told_where_it_differs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    titles = []
+    for size in ("33x47", "64x33", "64x96"):
+        assert main(["summary", str(config), "--size", size, "--depth", "1"]) == 0
+        titles.append(capsys.readouterr().out.splitlines()[0].partition(", ")[2])
+    assert titles == [
+        "a picture of 1x33x47, padded to 64x64 for the network",
+        "a picture of 1x64x33, padded to 64x64 for the network",
+        "a picture of 1x64x96",
+    ]
+    assert summarise(capsys, str(config), "--size", "33x47")["padded_shape"] == [1, 1, 64, 64]
+
+
+def test_memory_is_that_of_the_padded_picture(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one that it was made from is held all along; itself it is let go by the time that most is held."""
+    small, padded = (summarise(capsys, str(config), "--size", size) for size in ("33x47", "64x64"))
+    assert small["peak"] == padded["peak"] - 4 * 64 * 64 + 4 * 33 * 47
+    assert small["multiply_adds"] == padded["multiply_adds"]
+
+
 def test_depth_opens_the_modules(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [[layer["name"] for layer in summarise(capsys, str(config), "--size", "32x32", "--depth", depth)["layers"]] for depth in ("2", "3")]
     assert "decoder.0" in names[0]
