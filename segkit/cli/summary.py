@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from segkit.config import RunConfig
+    from segkit.errors import SegkitError
     from segkit.models.counting import Layer, Shape
 
 COPIES = {"adamw": 2, "sgd": 1}
 """What an optimizer remembers of each weight: AdamW two running means, SGD its momentum."""
+
+YAML = (".yaml", ".yml")
+"""What the name of a CONFIG ends in."""
 
 LARGEST_SIDE = 2**20
 """Rows and columns: of so many by so many pixels the maps of any layer are below the 2**63 bytes that torch can count."""
@@ -44,13 +49,14 @@ class Totals:
 
 
 @click.command()
-@click.argument("source", metavar="CONFIG|MODEL")
+@click.argument("source", metavar="CONFIG|MODEL|ARCHITECTURE")
 @click.option("--size", default="512x512", show_default=True, metavar="ROWSxCOLUMNS", help="Of the picture.")
 @click.option("--depth", type=click.IntRange(min=1), default=2, show_default=True, help="Modules within modules down to here.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Replace a setting of CONFIG; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print all as JSON on stdout instead of a table.")
 def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_json: bool) -> int:
-    """Show the network of CONFIG (a YAML file) or MODEL (a model.safetensors, the folder of a run, or a built-in name).
+    """Show the network of CONFIG (a YAML file), of MODEL (a model.safetensors, the folder of a run, or a built-in name), or of an ARCHITECTURE with
+    its defaults (as `segkit models` names it: unet, cpfnet, ...).
 
     Multiply-adds are those of convolutions, matrix products and attention. Memory is that of float32 and follows from which maps are alive at
     one time; what the libraries borrow for their work comes on top, and in bfloat16 or float16 the maps take half.
@@ -89,16 +95,50 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _run(source: str, overrides: Sequence[str]) -> RunConfig:
-    """Settings from a YAML file, or those that a model file holds."""
-    from segkit.checkpoint import load_model
-    from segkit.config import load_run
+    """Settings from a YAML file, those that a model file holds, or the defaults of an architecture; a file or folder of that name goes first."""
+    from segkit.checkpoint import BUILT_IN
+    from segkit.config import load_run, validate_run
     from segkit.errors import SettingsError
+    from segkit.models import COMBINATIONS, MODELS
 
-    if Path(source).suffix.lower() in (".yaml", ".yml"):
+    path, architectures = Path(source), (*MODELS, *COMBINATIONS)
+    is_file = path.exists() and source != ""
+    if not is_file and source not in BUILT_IN and source.lower() not in architectures:
+        raise _nothing(source, (*BUILT_IN, *architectures))
+    if path.suffix.lower() in YAML:
         return load_run(source, overrides)
+    is_model = is_file or source in BUILT_IN
     if overrides:
-        raise SettingsError(f"--set {overrides[0]}: goes with a CONFIG (.yaml); {source} is a model, which is as it was trained")
-    return load_model(source).run
+        what = "a model, which is as it was trained" if is_model else f"shown with its defaults; for others write {{model: {{name: {source.lower()}}}}} in one"
+        raise SettingsError(f"--set {overrides[0]}: goes with a CONFIG (.yaml); {source} is {what}")
+    return _stored(source) if is_model else validate_run({"model": {"name": source.lower()}}, source)
+
+
+def _stored(source: str) -> RunConfig:
+    from segkit.checkpoint import load_model
+    from segkit.errors import WeightsError
+
+    try:
+        return load_model(source).run
+    except WeightsError as error:
+        if Path(source).suffix == ".safetensors" or Path(source).is_dir():
+            raise
+        raise WeightsError(f"{error}; if it is a CONFIG, let its name end in .yaml") from error
+
+
+def _nothing(source: str, names: Sequence[str]) -> SegkitError:
+    """The error for a source that is neither a file nor a name, with what may have been meant."""
+    from segkit.errors import SettingsError, VanishedError
+
+    wanted = f"give a CONFIG (.yaml), a model.safetensors, the folder of a run, or a name: {', '.join(names)}"
+    if source == "":
+        return SettingsError(f"CONFIG|MODEL|ARCHITECTURE is empty; {wanted}")
+    path = Path(source)
+    is_config = path.suffix.lower() in YAML
+    configs = {other.stem.lower(): str(other) for other in path.parent.glob("*") if other.suffix.lower() in YAML}
+    known = configs if is_config else {name: name for name in names}
+    close = difflib.get_close_matches((path.stem if is_config else path.name).lower(), known, n=1)
+    return VanishedError(f"{source}: is no file or folder, and no name; {f'did you mean {known[close[0]]}?' if close else wanted}")
 
 
 def _total(network: nn.Module, run: RunConfig, shape: Shape, whole: Layer) -> Totals:

@@ -93,6 +93,22 @@ def test_a_model_a_run_folder_and_a_built_in_name_are_summarised(tmp_path: Path,
     assert summarise(capsys, "fundus-vessels", "--size", "32x32")["parameters"] == 1_943_106      # feature_scale 4, deconvolution, batch norm
 
 
+@pytest.mark.parametrize(("name", "architecture"), [("unet", "unet"), ("UNet", "unet"), ("CPFNet", "cpfnet")])
+def test_an_architecture_is_summarised_with_its_defaults(name: str, architecture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = summarise(capsys, name, "--size", "33x47", "--depth", "1")
+    network = build_model(architecture)
+    assert told["source"] == name
+    assert told["shape"] == [1, 3, 33, 47]
+    assert told["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_a_run_that_is_called_as_an_architecture_is_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = validate_run({"model": {"feature_scale": 16}}, "test")
+    save_model(Path("unet") / "model.safetensors", run, build_model(run.model).state_dict(), Card())
+    assert summarise(capsys, "unet", "--size", "32x32")["layers"][0]["outputs"][0] == [1, 4, 32, 32]
+
+
 def test_training_costs_more_with_what_must_be_remembered(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def training(*overrides: str) -> int:
         return int(summarise(capsys, str(config), "--size", "32x32", *(part for override in overrides for part in ("--set", override)))["training"])
@@ -118,6 +134,7 @@ def test_the_largest_size_can_be_counted(config: Path, bottleneck: str, capsys: 
     assert (told["multiply_adds"] > 2 * 2**60 * 512) == (bottleneck == "transformer")
 
 
+WANTED = "give a CONFIG (.yaml), a model.safetensors, the folder of a run, or a name: fundus-vessels, unet, unetplusplus, cpfnet"
 NO_SIZES = ("512", "0x512", "0x0", "-1x5", "5", "5x5x5", "large", "", "1048577x5", "99999999999x9999999999", f"5x{'9' * 5000}")
 
 
@@ -129,14 +146,26 @@ NO_SIZES = ("512", "0x512", "0x0", "-1x5", "5", "5x5x5", "large", "", "1048577x5
         (["run.yaml", "--set", "model.skip=cbma"], 2, "did you mean cbam"),
         (["run.yaml", "--set", "train.batch_size=1", "--set", "train.patch=[32, 32]"], 2, "no training step can be made of 1 patch of 32x32"),
         (["fundus-vessels", "--set", "model.skip=cbam"], 2, "--set model.skip=cbam: goes with a CONFIG (.yaml); fundus-vessels is a model"),
-        (["nothing.yaml"], 1, "nothing.yaml: no such file"),
-        (["nothing"], 1, "nothing: no such model file"),
+        (["cpfnet", "--set", "model.skip=cbam"], 2, "--set model.skip=cbam: goes with a CONFIG (.yaml); cpfnet is shown with its defaults; for others write "),
+        (["nothing.yaml"], 1, f"nothing.yaml: is no file or folder, and no name; {WANTED}"),
+        (["nowhere/nothing.yaml"], 1, f"nowhere/nothing.yaml: is no file or folder, and no name; {WANTED}"),
+        (["runn.yaml"], 1, "runn.yaml: is no file or folder, and no name; did you mean run.yaml?"),
+        (["imagenett"], 1, f"imagenett: is no file or folder, and no name; {WANTED}"),
+        (["imagenett", "--set", "model.skip=cbam"], 1, f"imagenett: is no file or folder, and no name; {WANTED}"),
+        (["U-Net"], 1, "U-Net: is no file or folder, and no name; did you mean unet?"),
+        (["fundus_vessels"], 1, "fundus_vessels: is no file or folder, and no name; did you mean fundus-vessels?"),
+        ([""], 2, f"CONFIG|MODEL|ARCHITECTURE is empty; {WANTED}"),
+        (["README.md"], 1, "README.md: is not a safetensors file, or is damaged"),
+        (["README.md"], 1, "expected a model.safetensors of segkit train; if it is a CONFIG, let its name end in .yaml"),
+        (["empty"], 1, "empty: is a folder without model.safetensors"),
     ],
 )
 def test_what_can_not_be_summarised_is_one_line(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str
 ) -> None:
     monkeypatch.chdir(config.parent)
+    Path("README.md").write_text("# Words, and no settings", encoding="utf-8")
+    Path("empty").mkdir()
     assert main(["summary", *arguments]) == code
     told = capsys.readouterr()
     assert told.out == ""
