@@ -155,7 +155,7 @@ NO_SIZES = ("512", "0x512", "0x0", "-1x5", "5", "5x5x5", "large", "", "1048577x5
         (["U-Net"], 1, "U-Net: is no file or folder, and no name; did you mean unet?"),
         (["fundus_vessels"], 1, "fundus_vessels: is no file or folder, and no name; did you mean fundus-vessels?"),
         ([""], 2, f"CONFIG|MODEL|ARCHITECTURE is empty; {WANTED}"),
-        (["README.md"], 1, "README.md: is not a safetensors file, or is damaged"),
+        (["README.md"], 1, "README.md: is a text"),
         (["README.md"], 1, "expected a model.safetensors of segkit train; if it is a CONFIG, let its name end in .yaml"),
         (["empty"], 1, "empty: is a folder without model.safetensors"),
     ],
