@@ -99,12 +99,6 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
-def surroundings(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels outside a mask that have a neighbour (up, down, left, right) in it."""
-    padded = np.pad(mask, 1)
-    return (padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]) & ~mask
-
-
 def _busiest(stack: NDArray[np.uint8]) -> Array:
     if len(stack) <= SHEET_SLICES:
         return np.arange(len(stack))
@@ -124,24 +118,20 @@ def _tint(picture: Array, indices: NDArray[np.uint8], truth: NDArray[np.uint8] |
     return result.astype(np.uint8)
 
 
-def heat_map(picture: Array, weights: NDArray[np.float32], mask: NDArray[np.bool_] | None = None) -> Array:
-    """The picture in grey, tinted by a weight at each pixel; a mask, where given, as a white line around it, which leaves the weights in it to be seen.
+def heat_map(picture: Array, weights: NDArray[np.float32]) -> Array:
+    """The picture in grey, tinted by a weight at each pixel, and nothing on top: outlines of a mask of many pieces would hide what is to be seen.
 
     Parameters
     ----------
     picture : (H, W, 3) uint8
     weights : (H, W) in [0, 1]; the colours of 0 and 1 are those of `HEAT` for every map, so that maps can be compared
-    mask : (H, W)
 
     Returns
     -------
     (H, W, 3) uint8
     """
     grey = picture.astype(np.float32).mean(axis=-1, keepdims=True)
-    result = (1 - HEAT_OPACITY) * grey + HEAT_OPACITY * heat_colours(weights)
-    if mask is not None:
-        result[surroundings(mask)] = 255
-    return result.astype(np.uint8)
+    return ((1 - HEAT_OPACITY) * grey + HEAT_OPACITY * heat_colours(weights)).astype(np.uint8)
 
 
 def heat_colours(weights: NDArray[np.float32]) -> NDArray[np.float32]:

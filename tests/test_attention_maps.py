@@ -14,20 +14,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toys import disc
 
-from segkit.attend import attend, fullest_slice
+from segkit.attend import AttentionMap, attend, fullest_slice
 from segkit.checkpoint import Card, save_model
 from segkit.cli import main
 from segkit.config import PredictSettings, RunConfig
 from segkit.engines import TorchEngine
 from segkit.errors import SettingsError, ShapeError
 from segkit.folder import Extras, predict_files
+from segkit.folder.outputs import Attention, write_all
 from segkit.image import Image
 from segkit.io import find_sources
+from segkit.labels import Mask
 from segkit.models import build_model
 from segkit.models.attention import SpatialMap
 from segkit.models.blocks import pad_to_multiple
 from segkit.patches import TileSettings
-from segkit.predict import Model
+from segkit.predict import Model, Segmentation
 
 TREE = {"preprocess": {"channels": 1}, "data": {"labels": {"background": 0, "disc": 255}}}
 
@@ -225,6 +227,20 @@ def test_each_picture_gets_a_drawing_of_each_map_and_a_sheet_of_all(tmp_path: Pa
     assert predict(tmp_path / "in", "-r", "-m", model, "-o", tmp_path / "out", "--save-attention", "--tile", 64, "--tta") == 0
     assert drawings(tmp_path / "out") == sorted(f"below/{name}" for name in ["a_attention.png", *FOUR])
     assert width_and_height(tmp_path / "out" / "attention" / "below" / FOUR[0]) == (170, 130 + 26)
+
+
+def test_the_mask_hides_nothing_of_a_map_however_many_pieces_it_has(tmp_path: Path) -> None:
+    Pillow.fromarray(disc(0, (33, 47))[0]).save(tmp_path / "a.png")
+    (source,), image, maps = find_sources(tmp_path / "a.png").sources, Image(ramp(33, 47)), [AttentionMap("one", "one", np.full((33, 47), 0.5, np.float32))]
+    labels, speckles = RunConfig.model_validate(TREE).data.make_labels(), np.zeros((33, 47), np.uint8)
+    speckles[::4, ::4] = 1
+    for folder, indices in (("empty", np.zeros_like(speckles)), ("speckled", speckles)):
+        found = Segmentation(Mask(indices, labels), 1.0)
+        write_all(source, image, found, Attention(0, maps), Extras(attention=True), tmp_path / folder)
+    folders, files = (tmp_path / "empty" / "attention", tmp_path / "speckled" / "attention"), ("a_attention.png", "a_attention/one.png")
+    sheets, drawn = ([(folder / name).read_bytes() for folder in folders] for name in files)
+    assert drawn[0] == drawn[1]
+    assert sheets[0] != sheets[1]                                  # its first panel is the picture with the mask
 
 
 def test_of_a_volume_one_slice_is_drawn(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ from segkit.plot import (
     overlay,
     sheet,
     strips,
-    surroundings,
     to_display,
     with_scale,
 )
@@ -137,17 +136,6 @@ def test_a_heat_map_mixes_grey_with_the_colour_of_the_weight() -> None:
 def test_more_weight_is_lighter_all_the_way() -> None:
     lightness = heat_colours(np.linspace(0, 1, 101, dtype=np.float32)) @ np.array([0.299, 0.587, 0.114])
     assert (np.diff(lightness) > 0).all()
-
-
-def test_a_white_line_surrounds_the_mask_on_a_heat_map_and_leaves_it_to_be_seen() -> None:
-    mask = square(1) > 0
-    white = (heat_map(np.zeros((33, 47, 3), np.uint8), np.zeros((33, 47), np.float32), mask) == 255).all(axis=2)
-    assert white.sum() == 4 * 5
-    assert not white[mask].any()
-
-
-def test_nothing_surrounds_a_mask_that_is_the_whole_picture() -> None:
-    assert not surroundings(np.ones((3, 3), bool)).any()
 
 
 @pytest.mark.parametrize("size", [(33, 47), (1, 1), (5, 900), (300, 20)])

@@ -81,18 +81,18 @@ def _write_probabilities(found: Segmentation, image: Image, stem: Path) -> Path:
 
 
 def _write_attention(found: Segmentation, image: Image, attention: Attention, folder: Path) -> list[Path]:
-    """A drawing of each map into the folder, and all of them on one sheet beside it; of a volume, those of one slice."""
+    """A drawing of each map into the folder, and all of them on one sheet beside it, behind the mask; of a volume, those of one slice."""
     indices = found.mask.indices
     (picture,), mask = to_display(image, [attention.plane]), indices[attention.plane] if image.is_volume else indices
     tiles = [(f"mask: {', '.join(found.mask.labels.foreground)}", overlay(Image(np.moveaxis(picture, -1, 0)), mask))]
     written = [folder.with_name(f"{folder.name}.png")]
     for one in attention.maps:
-        drawn = heat_map(picture, one.weights, mask > 0)
+        drawn = heat_map(picture, one.weights)
         written.append(folder / f"{one.name}.png")
         write_png(written[-1], with_scale(drawn))
         tiles.append((f"{one.caption}\nweights {one.weights.min():.2f} to {one.weights.max():.2f}", drawn))
     where = f", slice {attention.plane + 1} of {len(indices)}" if image.is_volume else ""
-    write_png(written[0], contact_sheet(tiles, f"{Path(image.name).name}{where}: spatial attention, the mask outlined in white"))
+    write_png(written[0], contact_sheet(tiles, f"{Path(image.name).name}{where}: the mask, and spatial attention"))
     return written
 
 
