@@ -99,19 +99,19 @@ def _run(source: str, overrides: Sequence[str]) -> RunConfig:
     from segkit.checkpoint import BUILT_IN
     from segkit.config import load_run, validate_run
     from segkit.errors import SettingsError
-    from segkit.models import COMBINATIONS, MODELS
+    from segkit.models import COMBINATIONS, MODELS, is_name
 
     path, architectures = Path(source), (*MODELS, *COMBINATIONS)
     is_file = path.exists() and source != ""
-    if not is_file and source not in BUILT_IN and source.lower() not in architectures:
+    if not is_file and source not in BUILT_IN and not is_name(source):
         raise _nothing(source, (*BUILT_IN, *architectures))
     if path.suffix.lower() in YAML:
         return load_run(source, overrides)
     is_model = is_file or source in BUILT_IN
     if overrides:
-        what = "a model, which is as it was trained" if is_model else f"shown with its defaults; for others write {{model: {{name: {source.lower()}}}}} in one"
+        what = "a model, which is as it was trained" if is_model else f"shown with its defaults; for others write model: {source} into one"
         raise SettingsError(f"--set {overrides[0]}: goes with a CONFIG (.yaml); {source} is {what}")
-    return _stored(source) if is_model else validate_run({"model": {"name": source.lower()}}, source)
+    return _stored(source) if is_model else validate_run({"model": source}, source)
 
 
 def _stored(source: str) -> RunConfig:

@@ -41,10 +41,18 @@ def plain_name(name: str) -> str:
     ValueError
         No network is called so.
     """
-    plain = name.lower().replace("u-net", "unet").replace("++", "plusplus")
-    if plain not in (*MODELS, *COMBINATIONS):
+    if not is_name(name):
         require_name("model", name, (*MODELS, *COMBINATIONS))
-    return plain
+    return _plain(name)
+
+
+def is_name(text: str) -> bool:
+    """Whether a network is called so, one way or another."""
+    return _plain(text) in (*MODELS, *COMBINATIONS)
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("u-net", "unet").replace("++", "plusplus")
 
 
 def spell_out(options: Mapping[str, Any] | str) -> dict[str, Any]:
@@ -145,6 +153,7 @@ __all__ = [
     "build_classifier",
     "build_encoder",
     "build_model",
+    "is_name",
     "plain_name",
     "spell_out",
 ]

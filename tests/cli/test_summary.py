@@ -152,7 +152,7 @@ NO_SIZES = ("512", "0x512", "0x0", "-1x5", "5", "5x5x5", "large", "", "1048577x5
         (["runn.yaml"], 1, "runn.yaml: is no file or folder, and no name; did you mean run.yaml?"),
         (["imagenett"], 1, f"imagenett: is no file or folder, and no name; {WANTED}"),
         (["imagenett", "--set", "model.skip=cbam"], 1, f"imagenett: is no file or folder, and no name; {WANTED}"),
-        (["U-Net"], 1, "U-Net: is no file or folder, and no name; did you mean unet?"),
+        (["U-Nett"], 1, "U-Nett: is no file or folder, and no name; did you mean unet?"),
         (["fundus_vessels"], 1, "fundus_vessels: is no file or folder, and no name; did you mean fundus-vessels?"),
         ([""], 2, f"CONFIG|MODEL|ARCHITECTURE is empty; {WANTED}"),
         (["README.md"], 1, "README.md: is a text"),
