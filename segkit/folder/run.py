@@ -7,13 +7,14 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path, PurePath
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -129,8 +130,9 @@ def predict_files(
     options: Options = AS_USUAL,
     known_failures: Sequence[Failure] = (),
     watch: Watch = lambda entries, total: entries,
+    elsewhere: Elsewhere | None = None,
 ) -> Summary:
-    """Walk every source and write what it gives; a bad file gets a row and stops nothing.
+    """Walk every source and write what it gives; a bad file gets a row and stops nothing. `elsewhere` has other processes do it.
 
     SIGINT and SIGTERM end the run when the files at hand are finished.
 
@@ -158,34 +160,43 @@ def predict_files(
         if part.count == 1:
             sweep(out)
         shared = frozenset(output for output, count in Counter(source.output for source in sources).items() if count > 1)
-        return Job(model, out, predict, read, extras, options, ledger, shared).run(sources, known_failures, about, watch)
+        work = Work(model, out, predict, read, extras, shared, partial(_places_of, ledger))
+        return Job(work, options, ledger, elsewhere).run(sources, known_failures, about, watch)
+
+
+def _places_of(ledger: Ledger, key: str) -> Iterable[str]:
+    before = ledger.find(key)
+    return () if before is None else before.outputs or ()
+
+
+class Elsewhere(Protocol):
+    """Processes that do the files in place of this one: `segkit.folder.cluster`."""
+
+    def begin(self, work: Work, options: Options, ledger: Path) -> Mapping[str, Any]:
+        """Have them ready for this work, or raise; what run.json says of them."""
+
+    def entries(self, sources: Sequence[Source], stop: Stop) -> Generator[Entry, None, None]:
+        """What became of each source, in any order; of those only that were begun when `stop` was asked for."""
 
 
 @dataclass
 class Job:
-    """What stays the same from the first file to the last.
+    """What is done with the files that are this process's: which of them, and what is written down of them."""
 
-    shared : outputs that two sources share but for their endings; `written` are the masks of these
-    """
-
-    model: Model
-    out: Path
-    predict: PredictSettings
-    read: ReadSettings
-    extras: Extras
+    work: Work
     options: Options
     ledger: Ledger
-    shared: Collection[PurePath]
-    written: set[Path] = field(default_factory=set)
-    one_at_a_time: Lock = field(default_factory=Lock)
+    elsewhere: Elsewhere | None = None
 
     def run(self, sources: Sequence[Source], known_failures: Sequence[Failure], about: dict[str, Any], watch: Watch) -> Summary:
         """This part's share, from the first file to the last, or to a signal."""
-        part = self.options.part
+        part, work = self.options.part, self.work
         own, failures = part.choose(sources), [failure for failure in known_failures if part.holds(failure.path)]
         to_do = [source for source in own if not self._is_finished(source)] if self.options.resume else own
         share, skipped = len(own) + len(failures), len(own) - len(to_do)
-        told = {**_facts(self.model, self.predict, self.read), "fingerprint": about["fingerprint"], "files": share}
+        told = {**_facts(work), "fingerprint": about["fingerprint"], "files": share}
+        if self.elsewhere is not None:
+            told.update(self.elsewhere.begin(work, self.options, self.ledger.path))
         self._tell({**told, "state": "running"})
         self.ledger.begin({**about, "share": share})
         for failure in failures:
@@ -214,21 +225,79 @@ class Job:
 
     def _work(self, sources: Sequence[Source], stop: Stop) -> Iterator[Entry]:
         """Each source's entry, which the ledger has by then."""
-        with ExitStack() as stack:
-            readers = [stack.enter_context(Reader(self.options.patience_seconds)) for _ in range(self._count_readers(len(sources)))]
-            read = takewhile(lambda item: stop.signal is None, read_ahead(sources, self.read, readers))
-            found = segment_all(read, self.model, self.predict, self.extras)
-            writers = 1 if self.model.engine.device.type == "cpu" else 4
-            for entry in in_threads(found, self._write, threads=writers, is_enough=lambda waiting: len(waiting) > BEHIND):
+        with closing(self._here(sources, stop) if self.elsewhere is None else self.elsewhere.entries(sources, stop)) as entries:
+            for entry in entries:
                 self.ledger.add(entry)
                 yield entry
+
+    def _here(self, sources: Sequence[Source], stop: Stop) -> Generator[Entry, None, None]:
+        with ExitStack() as stack:
+            readers = [stack.enter_context(Reader(self.options.patience_seconds)) for _ in range(self._count_readers(len(sources)))]
+            yield from self.work.entries(takewhile(lambda item: stop.signal is None, read_ahead(sources, self.work.read, readers)))
 
     def _count_readers(self, files: int) -> int:
         """A process of its own takes a moment to start: one file is read here. A GPU waits for many, a CPU has other things to do."""
         if self.options.readers is not None or files < 2:
             return min(self.options.readers or 0, files)
         processors = os.cpu_count() or 1
-        return max(1, min(files, processors // 8 if self.model.engine.device.type == "cpu" else min(8, processors - 1)))
+        return max(1, min(files, processors // 8 if self.work.model.engine.device.type == "cpu" else min(8, processors - 1)))
+
+    def _is_finished(self, source: Source) -> bool:
+        """Whether all that is asked for is there as it was written, of the picture as it is now."""
+        entry, work = self.ledger.find(source.key), self.work
+        if entry is None or entry.result is None or entry.outputs is None:
+            return False
+        if [list(one) for one in entry.state] != state_of(source) or not self._has_all(source, entry.outputs):
+            return False
+        if source.output in work.shared:
+            work.written.update(path for path in masks_of(work.out / str(source.output)) if path.relative_to(work.out).as_posix() in entry.outputs)
+        return is_there(entry, work.out)
+
+    def _has_all(self, source: Source, outputs: Iterable[str]) -> bool:
+        extras = self.work.extras
+        beside = {"overlays": extras.overlay, "probabilities": extras.probabilities, "attention": extras.attention}
+        there = {place.partition("/")[0] for place in outputs}
+        return all(folder in there for folder, is_wanted in beside.items() if is_wanted)
+
+    def _tell(self, facts: dict[str, Any]) -> None:
+        """run.json; that of a part lies beside its ledger."""
+        suffix = self.options.part.suffix
+        write_json(self.work.out / (f"{FOLDER}/run{suffix}.json" if suffix else "run.json"), facts)
+
+    def _write_tables(self) -> None:
+        """Of parts, `merge` makes them."""
+        if self.options.part.count == 1:
+            self.ledger.write_tables(self.work.out, self.work.model.labels.foreground)
+
+
+@dataclass
+class Work:
+    """What is done with each file, here or on a worker: it goes in as it was read, and what became of it comes out.
+
+    shared : outputs that two sources share but for their endings; `written` are the masks of these
+    earlier : a source's key -> places below OUT where an earlier run wrote something for it
+    """
+
+    model: Model
+    out: Path
+    predict: PredictSettings
+    read: ReadSettings
+    extras: Extras
+    shared: Collection[PurePath]
+    earlier: Callable[[str], Iterable[str]]
+    written: set[Path] = field(default_factory=set)
+    one_at_a_time: Lock = field(default_factory=Lock)
+
+    def entries(self, items: Iterable[Item]) -> Iterator[Entry]:
+        """Through the network and onto the disk, in their order."""
+        found = segment_all(items, self.model, self.predict, self.extras)
+        writers = 1 if self.model.engine.device.type == "cpu" else 4
+        return in_threads(found, self._write, threads=writers, is_enough=lambda waiting: len(waiting) > BEHIND)
+
+    def failed(self, source: Source, code: str, message: str) -> Entry:
+        """A file that gives nothing: nothing of it stays."""
+        discard(self._left_behind(source, ()))
+        return Entry(source.key, failure=Failure(source.name, code, message))
 
     def _write(self, item: Item) -> Entry:
         """In a thread of its own: whatever became of a file, on the disk and in words."""
@@ -239,13 +308,11 @@ class Job:
         except SegkitError as error:
             if isinstance(error, WriteError) and not concerns_one_name(error):
                 raise
-            failure = Failure(item.source.name, error.code, str(error))
+            return self.failed(item.source, error.code, str(error))
         except (MemoryError, RuntimeError) as error:
             if not is_lack_of_memory(error):
                 raise
-            failure = Failure(item.source.name, "E_OOM", f"{item.source.name}: too little memory for it; try a smaller --tile")
-        discard(self._left_behind(item.source, ()))
-        return Entry(item.source.key, failure=failure)
+            return self.failed(item.source, "E_OOM", f"{item.source.name}: too little memory for it; try a smaller --tile")
 
     def _write_found(self, item: Item) -> Entry:
         began = time.monotonic()
@@ -274,36 +341,9 @@ class Job:
     def _left_behind(self, source: Source, written: Sequence[Path]) -> Iterator[Path]:
         """What an earlier run left for this file; where two pictures share a name, only what the ledger says was this one's."""
         if source.output in self.shared:
-            before = self.ledger.find(source.key)
-            paths: Iterable[Path] = [self.out / place for place in (before.outputs or {})] if before is not None else ()
+            paths = [self.out / place for place in self.earlier(source.key)]
             return (path for path in paths if path not in written and path not in self.written)
         return (path for path in all_of(source, self.out) if path not in written)
-
-    def _is_finished(self, source: Source) -> bool:
-        """Whether all that is asked for is there as it was written, of the picture as it is now."""
-        entry = self.ledger.find(source.key)
-        if entry is None or entry.result is None or entry.outputs is None:
-            return False
-        if [list(one) for one in entry.state] != state_of(source) or not self._has_all(source, entry.outputs):
-            return False
-        if source.output in self.shared:
-            self.written.update(path for path in masks_of(self.out / str(source.output)) if path.relative_to(self.out).as_posix() in entry.outputs)
-        return is_there(entry, self.out)
-
-    def _has_all(self, source: Source, outputs: Iterable[str]) -> bool:
-        beside = {"overlays": self.extras.overlay, "probabilities": self.extras.probabilities, "attention": self.extras.attention}
-        there = {place.partition("/")[0] for place in outputs}
-        return all(folder in there for folder, is_wanted in beside.items() if is_wanted)
-
-    def _tell(self, facts: dict[str, Any]) -> None:
-        """run.json; that of a part lies beside its ledger."""
-        suffix = self.options.part.suffix
-        write_json(self.out / (f"{FOLDER}/run{suffix}.json" if suffix else "run.json"), facts)
-
-    def _write_tables(self) -> None:
-        """Of parts, `merge` makes them."""
-        if self.options.part.count == 1:
-            self.ledger.write_tables(self.out, self.model.labels.foreground)
 
 
 def _about(model: Model, predict: PredictSettings, read: ReadSettings, sources: Iterable[Source], failures: Iterable[Failure]) -> dict[str, Any]:
@@ -316,8 +356,8 @@ def _about(model: Model, predict: PredictSettings, read: ReadSettings, sources: 
     return {"segkit": __version__, "fingerprint": fingerprint, "classes": list(model.labels.foreground), **listing_of(keys)}
 
 
-def _facts(model: Model, predict: PredictSettings, read: ReadSettings) -> dict[str, Any]:
-    data = model.run.data
+def _facts(work: Work) -> dict[str, Any]:
+    model, data = work.model, work.model.run.data
     return {
         "segkit": __version__,
         "torch": torch.__version__,
@@ -325,7 +365,7 @@ def _facts(model: Model, predict: PredictSettings, read: ReadSettings) -> dict[s
         "ignore": data.ignore,
         "mask_threshold": data.mask_threshold,
         "model": {"trained_on": model.card.trained_on, "fingerprint": model.card.fingerprint, "steps": model.card.steps, "scores": model.card.scores},
-        "settings": {"predict": predict.model_dump(mode="json"), "read": read.model_dump(mode="json")},
+        "settings": {"predict": work.predict.model_dump(mode="json"), "read": work.read.model_dump(mode="json")},
         "device": describe(model.engine.device),
         "precision": model.engine.precision,
         "engine": model.engine.name,
