@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,9 @@ import click
 
 if TYPE_CHECKING:
     from segkit.folder import Failure, Options, Result, Summary
+    from segkit.folder.cluster import Cluster
     from segkit.io.files import Source
+    from segkit.predict import Model
 
 EXIT_SOME_FAILED = 3
 
@@ -60,6 +63,12 @@ FAILURES_TOLD = 20
 @click.option("--part-id", type=click.IntRange(0), help="… this one, from 0; when all are done: segkit merge OUT.")
 @click.option("--workers", type=click.IntRange(0), help="Processes that read files; 0 reads in this one. Without it as many as keep the network busy.")
 @click.option("--patience", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a file that can't be read is given up (120).")
+@click.option(
+    "--cluster",
+    metavar="ADDRESS|local",
+    help="Have the workers of a dask.distributed scheduler do it (tcp://127.0.0.1:PORT or tls://HOST:PORT), or several processes of this machine. "
+    "INPUT, OUT and MODEL must lie where all workers see them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **options: Any) -> int:
@@ -71,38 +80,54 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
     sources, failures, alone = _find(source, out, options["recursive"], options["split"])
 
     from segkit.cli.progress import watch
-    from segkit.engines import Work
     from segkit.errors import WriteError
     from segkit.folder import Extras, predict_files
-    from segkit.predict import load
 
     how = _how(options)
     if how.part.count > 1 and not quiet:
         click.echo(f"{how.part} of {len(sources)} files", err=True)
-    work = Work(len(sources), options["save_attention"])
-    loaded = load(model, device=options["device"], precision=options["precision"], engine=options["engine"], work=work)
-    loaded = loaded.with_settings(_with_options(loaded.run, options))
-    try:
-        summary = predict_files(
-            sources,
-            loaded,
-            out,
-            predict=loaded.run.predict,
-            read=loaded.run.data.read,
-            extras=Extras(options["save_overlay"], options["save_probabilities"], options["save_attention"]),
-            options=how,
-            known_failures=failures,
-            watch=lambda entries, total: watch(entries, "segmenting", quiet, total),
-        )
-    except WriteError:
-        click.echo(f"stopped; what is finished is kept, when there is room again go on with: segkit {_again()}", err=True)
-        raise
-    _tell(summary, out, f"{loaded.engine.device}, {loaded.engine.precision}, {loaded.engine.name}", as_json, quiet, alone)
+    with nullcontext() if options["cluster"] is None else _cluster(options) as elsewhere:
+        loaded = _load(model, options, len(sources))
+        try:
+            summary = predict_files(
+                sources,
+                loaded,
+                out,
+                predict=loaded.run.predict,
+                read=loaded.run.data.read,
+                extras=Extras(options["save_overlay"], options["save_probabilities"], options["save_attention"]),
+                options=how,
+                known_failures=failures,
+                watch=lambda entries, total: watch(entries, "segmenting", quiet, total),
+                elsewhere=elsewhere,
+            )
+        except WriteError:
+            click.echo(f"stopped; what is finished is kept, when there is room again go on with: segkit {_again()}", err=True)
+            raise
+    device = f"{loaded.engine.device}, {loaded.engine.precision}, {loaded.engine.name}" if elsewhere is None else elsewhere.told
+    _tell(summary, out, device, as_json, quiet, alone)
     if summary.signal is not None:
         return 128 + summary.signal
     if not summary.failed:
         return 0
     return 1 if alone or how.stop_on_error else EXIT_SOME_FAILED
+
+
+def _cluster(options: dict[str, Any]) -> AbstractContextManager[Cluster]:
+    from segkit.folder.cluster import connected
+
+    return connected(options["cluster"], options["device"], options["precision"])
+
+
+def _load(model: str, options: dict[str, Any], pictures: int) -> Model:
+    """With what the command line chooses anew; where others do the work, only to know what it is."""
+    from segkit.engines import Work
+    from segkit.predict import load
+
+    is_here, work = options["cluster"] is None, Work(pictures, options["save_attention"])
+    engine = {key: options[key] for key in ("device", "precision", "engine")} if is_here else {"device": "cpu", "precision": "fp32", "engine": "torch"}
+    loaded = load(model, **engine, work=work)
+    return loaded.with_settings(_with_options(loaded.run, options))
 
 
 def _how(options: dict[str, Any]) -> Options:

@@ -160,7 +160,7 @@ def predict_files(
         if part.count == 1:
             sweep(out)
         shared = frozenset(output for output, count in Counter(source.output for source in sources).items() if count > 1)
-        work = Work(model, out, predict, read, extras, shared, partial(_places_of, ledger))
+        work = Procedure(model, out, predict, read, extras, shared, partial(_places_of, ledger))
         return Job(work, options, ledger, elsewhere).run(sources, known_failures, about, watch)
 
 
@@ -172,8 +172,8 @@ def _places_of(ledger: Ledger, key: str) -> Iterable[str]:
 class Elsewhere(Protocol):
     """Processes that do the files in place of this one: `segkit.folder.cluster`."""
 
-    def begin(self, work: Work, options: Options, ledger: Path) -> Mapping[str, Any]:
-        """Have them ready for this work, or raise; what run.json says of them."""
+    def begin(self, work: Procedure, options: Options, ledger: Path, sources: Sequence[Source]) -> Mapping[str, Any]:
+        """Have them ready for these sources, or raise; what run.json says of them."""
 
     def entries(self, sources: Sequence[Source], stop: Stop) -> Generator[Entry, None, None]:
         """What became of each source, in any order; of those only that were begun when `stop` was asked for."""
@@ -183,7 +183,7 @@ class Elsewhere(Protocol):
 class Job:
     """What is done with the files that are this process's: which of them, and what is written down of them."""
 
-    work: Work
+    work: Procedure
     options: Options
     ledger: Ledger
     elsewhere: Elsewhere | None = None
@@ -196,7 +196,7 @@ class Job:
         share, skipped = len(own) + len(failures), len(own) - len(to_do)
         told = {**_facts(work), "fingerprint": about["fingerprint"], "files": share}
         if self.elsewhere is not None:
-            told.update(self.elsewhere.begin(work, self.options, self.ledger.path))
+            told.update(self.elsewhere.begin(work, self.options, self.ledger.path, to_do))
         self._tell({**told, "state": "running"})
         self.ledger.begin({**about, "share": share})
         for failure in failures:
@@ -271,7 +271,7 @@ class Job:
 
 
 @dataclass
-class Work:
+class Procedure:
     """What is done with each file, here or on a worker: it goes in as it was read, and what became of it comes out.
 
     shared : outputs that two sources share but for their endings; `written` are the masks of these
@@ -356,7 +356,7 @@ def _about(model: Model, predict: PredictSettings, read: ReadSettings, sources: 
     return {"segkit": __version__, "fingerprint": fingerprint, "classes": list(model.labels.foreground), **listing_of(keys)}
 
 
-def _facts(work: Work) -> dict[str, Any]:
+def _facts(work: Procedure) -> dict[str, Any]:
     model, data = work.model, work.model.run.data
     return {
         "segkit": __version__,

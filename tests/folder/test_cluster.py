@@ -1,0 +1,316 @@
+"""A run on other processes: two real workers, one of them killed, a file that kills each that takes it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+from toys import disc
+
+from segkit import __version__
+from segkit.checkpoint import Card, load_model, save_model
+from segkit.cli import main
+from segkit.errors import MissingExtraError, SettingsError, WeightsError, WriteError
+from segkit.folder import Extras, Options, Summary, cluster, predict_files
+from segkit.folder.cluster import Batch, Queue, connected, local_size, make_ready, require_safe
+from segkit.folder.ledger import Entry
+from segkit.io import Source, find_sources
+from segkit.predict import Model, load
+
+distributed = pytest.importorskip("distributed")
+
+HOOKS = """
+import os
+import signal
+import time
+
+from segkit.folder import run
+from segkit.folder.outputs import write_all
+
+
+def faulty():
+    faulty()
+
+
+def hooked(source, *given):
+    name = source.files[0].name
+    if name.startswith("slow"):
+        time.sleep(0.1)
+    if name.startswith("faulty"):
+        faulty()
+    if name.startswith("deadly"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_all(source, *given)
+
+
+run.write_all = hooked
+"""
+"""What a worker does differently here."""
+
+Run = Callable[..., Summary]
+
+
+@pytest.fixture(scope="module")
+def model(disc_run: Path) -> Model:
+    return load(disc_run, device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A scheduler with two workers; a chunk may end two of them, not four as usual: to start one takes a while."""
+    import dask
+
+    local = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}, "memory_limit": 0}
+    with dask.config.set({**cluster.AT_HOME, "distributed.scheduler.allowed-failures": 1}):
+        with distributed.LocalCluster(**local, dashboard_address=None, silence_logs=logging.CRITICAL, preload=[HOOKS]) as started:
+            yield started.scheduler_address
+
+
+@pytest.fixture
+def run(model: Model, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """All below in/ into out/, by relative paths: the workers are in another folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def work(out: str = "out", chosen: Model = model, watch: Any = None, on_cluster: bool = True, **options: Any) -> Summary:
+        more: dict[str, Any] = {} if watch is None else {"watch": watch}
+        how = {"predict": chosen.run.predict, "read": chosen.run.data.read, "options": Options(**{"readers": 0, **options}), **more}
+        sources = find_sources(Path("in")).sources
+        if not on_cluster:
+            return predict_files(sources, chosen, Path(out), **how)
+        with connected(address, "cpu", "fp32") as elsewhere:
+            return predict_files(sources, chosen, Path(out), **how, elsewhere=elsewhere)
+
+    return work
+
+
+def put(folder: Path, names: Iterable[str]) -> None:
+    folder.mkdir(exist_ok=True)
+    for seed, name in enumerate(names):
+        Pillow.fromarray(disc(seed, (33, 47) if seed % 2 else (47, 33))[0]).save(folder / name)
+
+
+def counts(summary: Summary) -> tuple[int, int, int]:
+    return summary.done, summary.failed, summary.skipped
+
+
+def masks(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".png", ".tif")}
+
+
+def times_told(out: Path) -> set[int]:
+    """How many lines of the ledger a file has."""
+    lines = map(json.loads, (out / ".segkit" / "ledger.jsonl").read_text().splitlines())
+    return set(Counter(line["key"] for line in lines if "key" in line).values())
+
+
+def at_the_first(act: Callable[[], object]) -> Callable[[Iterable[Entry], int], Iterable[Entry]]:
+    """A watcher that does something when the first file is finished."""
+
+    def watch(entries: Iterable[Entry], total: int) -> Iterable[Entry]:
+        for number, entry in enumerate(entries):
+            if number == 0:
+                act()
+            yield entry
+
+    return watch
+
+
+def test_two_workers_write_what_one_process_writes(run: Run, address: str, tmp_path: Path) -> None:
+    put(tmp_path / "in", ["a.png", "a.tif", "b.png", "c.tif", "d.png", "e.png", "f.png", "g.png"])
+    (tmp_path / "in" / "b.png").write_bytes(b"")
+    here, there = run("here", on_cluster=False), run("there", readers=1)
+    assert counts(here) == counts(there) == (7, 1, 0)
+    assert masks(tmp_path / "here") == masks(tmp_path / "there")
+    assert {row.file: row.output for row in there.results} == {row.file: row.output.replace("here", "there") for row in here.results}
+    assert {row.file: row.areas_px for row in there.results} == {row.file: row.areas_px for row in here.results}
+    assert [(row.path, row.code) for row in there.failures] == [(str(Path("in/b.png")), "E_EMPTY")]
+    told = json.loads((tmp_path / "there" / "run.json").read_text())
+    assert (told["cluster"], told["workers"], told["precision"], told["state"]) == (address, 2, "fp32", "finished")
+    assert counts(run("there", resume=True)) == (0, 1, 7)
+
+
+def test_a_worker_that_is_killed_costs_nothing(run: Run, address: str, tmp_path: Path) -> None:
+    put(tmp_path / "in", [f"slow{number}.png" for number in range(12)])
+    with distributed.Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        victim = next(iter(client.run(os.getpid).values()))
+        summary = run(watch=at_the_first(lambda: os.kill(victim, signal.SIGKILL)))
+        assert victim not in client.run(os.getpid, on_error="ignore").values()
+    assert counts(summary) == (12, 0, 0)
+    assert times_told(tmp_path / "out") == {1}
+    run("here", on_cluster=False)
+    assert masks(tmp_path / "out") == masks(tmp_path / "here")
+
+
+def test_a_file_that_ends_every_worker_costs_one_row(run: Run, tmp_path: Path) -> None:
+    put(tmp_path / "in", ["a.png", "b.png", "c.png", "d.png", "deadly.png", "e.png", "f.png", "g.png"])
+    put(tmp_path / "out", ["deadly.png"])                            # of an earlier time: must not be taken for a result
+    summary = run()
+    assert counts(summary) == (7, 1, 0)
+    (failure,) = summary.failures
+    assert (failure.path, failure.code) == (str(Path("in/deadly.png")), "E_CRASH")
+    assert "ended the worker that was at it, 2 times" in failure.message
+    assert sorted(masks(tmp_path / "out")) == ["a.png", "b.png", "c.png", "d.png", "e.png", "f.png", "g.png"]
+    assert times_told(tmp_path / "out") == {1}
+
+
+def test_a_signal_lets_the_files_at_hand_be_finished_and_resume_does_the_rest(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "FILES_AT_ONCE", 1)
+    put(tmp_path / "in", [f"slow{number:02d}.png" for number in range(12)])
+    summary = run(watch=at_the_first(lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert summary.signal == signal.SIGTERM
+    assert 1 <= summary.done < 12
+    assert len(masks(tmp_path / "out")) == summary.done              # nothing is written that is not in the ledger
+    again = run(resume=True)
+    assert (again.signal, again.done, again.skipped) == (None, 12 - summary.done, summary.done)
+    assert times_told(tmp_path / "out") == {1}
+
+
+def test_the_first_bad_file_may_end_the_run_and_nobody_is_at_work_after_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "FILES_AT_ONCE", 1)
+    put(tmp_path / "in", [f"slow{number:02d}.png" for number in range(12)])
+    (tmp_path / "in" / "slow00.png").write_bytes(b"")
+    summary = run(stop_on_error=True)
+    assert summary.failed == 1
+    assert summary.done < 11
+    before = masks(tmp_path / "out")
+    time.sleep(0.3)
+    assert masks(tmp_path / "out") == before
+
+
+def test_other_weights_at_the_workers_are_noticed_before_the_first_file(run: Run, disc_run: Path, tmp_path: Path) -> None:
+    put(tmp_path / "in", ["a.png"])
+    path = Path(shutil.copy(disc_run / "model.safetensors", tmp_path))
+    chosen, file = load(path, device="cpu", precision="fp32"), load_model(path)
+    save_model(path, file.run, {key: value + 1 if value.is_floating_point() else value for key, value in file.weights.items()}, Card())
+    with pytest.raises(WeightsError, match=r"worker tcp://127.0.0.1:\d+: .*model.safetensors: holds other weights there than here"):
+        run(chosen=chosen)
+    assert masks(tmp_path / "out") == {}
+
+
+def test_a_fault_of_the_program_ends_the_run_and_says_where_it_was(run: Run, tmp_path: Path) -> None:
+    put(tmp_path / "in", ["faulty.png"])
+    with pytest.raises(RuntimeError, match=r"in _write_found(.|\n)*in faulty(.|\n)*RecursionError"):
+        run()
+
+
+def test_masks_that_are_not_to_be_seen_here_end_the_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "in", ["a.png"])
+    monkeypatch.setattr(cluster, "is_there", lambda entry, out: False)
+    monkeypatch.setattr(cluster, "SEEN_WITHIN_SECONDS", 0.1)
+    with pytest.raises(WriteError, match=r"out: a worker wrote a.png, but it is not there; OUT must be one folder for all"):
+        run()
+
+
+def test_local_starts_workers_of_its_own(disc_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    given = ["predict", str(tmp_path / "in"), "-m", str(disc_run), "-o", str(tmp_path / "out"), "--precision", "fp32", "--device", "cpu"]
+    assert main([*given, "--cluster", "local"]) == 0
+    assert sorted(masks(tmp_path / "out")) == ["a.png", "b.png", "c.png"]
+    told = capsys.readouterr().err.strip().splitlines()
+    count, _ = local_size(os.cpu_count() or 1, "cpu")
+    assert told[-1].startswith(f"3 files: 3 ok ({count} worker")
+    assert told[-1].endswith(f", fp32); table: {tmp_path / 'out' / 'results.csv'}")
+
+
+@pytest.mark.parametrize(
+    ("processors", "device", "expected"), [(1, "cpu", (1, 1)), (2, "cpu", (2, 1)), (6, "cpu", (2, 3)), (16, "cpu", (4, 4)), (16, "cuda", (1, 16))]
+)
+def test_processors_are_shared_among_the_workers(processors: int, device: str, expected: tuple[int, int]) -> None:
+    assert local_size(processors, device) == expected
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.5:8786", "10.0.0.5:8786", "tcp://0.0.0.0:8786", "tcp://localhost.example.org:8786", "tcp://[2001:db8::1]:8786"])
+def test_an_address_that_others_reach_needs_tls(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"is neither loopback nor TLS: whoever reaches it can run programs there; use tls://"), connected(address):
+        pass
+
+
+@pytest.mark.parametrize("address", ["ucx://127.0.0.1:8786", "tcp://127.0.0.1", "tcp://127.0.0.1:port", "LOCAL", "tls://:8786", "inproc://1/2/3"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"expected local, tcp://127\.0\.0\.1:PORT or tls://HOST:PORT"), connected(address):
+        pass
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:8786", "tcp://localhost:8786", "tcp://[::1]:8786", "tcp://127.1.2.3:1", "tls://10.0.0.5:8786"])
+def test_loopback_and_tls_are_allowed(address: str) -> None:
+    assert require_safe(address, "--cluster") == address
+    assert require_safe(address.removeprefix("tcp://"), "--cluster") == address
+
+
+def test_tls_without_certificates_says_what_it_needs() -> None:
+    with pytest.raises(SettingsError, match=r"TLS needs distributed\.comm\.tls\.ca-file and \.client\.cert"), connected("tls://127.0.0.1:8786"):
+        pass
+
+
+def test_where_no_scheduler_answers_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
+    with pytest.raises(SettingsError, match=r"--cluster tcp://127\.0\.0\.1:9: no scheduler answers there"), connected("tcp://127.0.0.1:9"):
+        pass
+
+
+def test_without_dask_it_is_told_which_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r'--cluster needs dask\.distributed: pip install "segkit\[dist\]"'), connected("local"):
+        pass
+
+
+class Worker:
+    """As much of dask's as is asked for."""
+
+    class state:
+        nthreads = 1
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "words"), [("0.0.1", "here.txt", f"has segkit {__version__}, not 0.0.1"), (__version__, "gone.txt", "does not see .*gone.txt")]
+)
+def test_a_worker_says_what_it_lacks(model: Model, tmp_path: Path, version: str, name: str, words: str) -> None:
+    (tmp_path / "here.txt").touch()
+    predict, read = model.run.predict, model.run.data.read
+    orders = cluster.Orders(model.name, model.fingerprint, "cpu", "fp32", model.run, predict, read, Extras(), tmp_path, 0, 1.0)
+    answer = asyncio.run(make_ready(orders, version, [tmp_path / name], Worker()))
+    with pytest.raises(SettingsError, match=words):
+        raise answer  # type: ignore[misc]
+
+
+def sources(*names: str) -> list[Source]:
+    return [Source((Path(name),), PurePath(name).with_suffix("")) for name in names]
+
+
+def test_pictures_that_share_an_output_stay_together() -> None:
+    given = sources("a.png", "b.png", "a.tif", "c.png")
+    queue = Queue(given, {PurePath("a")}, workers=1)
+    a, b, also_a, c = given
+    assert [queue.take(0, 4), queue.take(1, 4), queue.take(2, 4)] == [Batch([a, also_a]), Batch([b, c]), None]
+
+
+def test_a_suspect_waits_until_it_is_alone() -> None:
+    a, b, c = given = sources("a.png", "b.png", "c.png")
+    queue = Queue(given, (), workers=2)                              # one file a chunk
+    assert [queue.take(0, 2), queue.take(1, 2), queue.take(2, 2)] == [Batch([a]), Batch([b]), None]
+    queue.suspect([a])
+    queue.put_back([b])
+    assert [queue.take(0, 2), queue.take(1, 2)] == [Batch([b]), Batch([c])]
+    assert queue.take(1, 2) is None
+    assert queue.take(0, 2) == Batch([a], alone=True)
+    assert queue.take(0, 2) is None
+
+
+def test_a_worker_whose_time_is_up_still_does_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = sources("a.png", "b.png")
+    assert list(cluster._in_time([a, b])) == [a, b]
+    monkeypatch.setattr(cluster, "SECONDS_AT_ONCE", -1.0)
+    assert list(cluster._in_time([a, b])) == [a]
