@@ -49,7 +49,7 @@ from segkit.predict import Model, load
 FILES_AT_ONCE = 16
 """Handed to a worker together: enough to share batches, few enough that little is done again when a worker dies."""
 
-SECONDS_AT_ONCE = 5.0
+SECONDS_AT_ONCE = 3.0
 """After these a worker begins no further file of those that it has; they are handed out again. So a run that is stopped ends soon."""
 
 CHUNKS_EACH = 2
@@ -461,7 +461,7 @@ def _make_ready(orders: Orders, version: str, to_see: Sequence[Path], threads: i
             torch.set_num_threads(threads)
             engine = _model(orders).engine
     except SegkitError as error:
-        return error
+        return _bare(error)
     return describe(engine.device), engine.precision
 
 
@@ -473,17 +473,23 @@ def do_chunk(orders: Orders, chunk: Chunk) -> list[Entry]:
     SegkitError
         The disk is full, or the model is gone: that would fail every file.
     RuntimeError
-        A fault, with its whole way there; for what can't be pickled would be waited for in vain.
+        A fault, with its traceback as text: an error that can't be pickled would be waited for in vain.
     """
     threads = _distributed()[0].get_worker().state.nthreads
     try:
         with _AT_WORK:
             torch.set_num_threads(threads)  # dask starts its workers with one
             return _do(orders, chunk, threads)
-    except SegkitError:
-        raise
+    except SegkitError as error:
+        told: Exception = _bare(error)
     except Exception as error:
-        raise RuntimeError("".join(traceback.format_exception(error))) from None
+        told = RuntimeError("".join(traceback.format_exception(error)))
+    raise told
+
+
+def _bare(error: SegkitError) -> SegkitError:
+    """Without what led to it: not all of that can be pickled."""
+    return type(error)(str(error))
 
 
 def _do(orders: Orders, chunk: Chunk, threads: int) -> list[Entry]:
