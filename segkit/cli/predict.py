@@ -66,8 +66,8 @@ FAILURES_TOLD = 20
 @click.option(
     "--cluster",
     metavar="ADDRESS|local",
-    help="Have the workers of a dask.distributed scheduler do it (tcp://127.0.0.1:PORT or tls://HOST:PORT), or several processes of this machine. "
-    "INPUT, OUT and MODEL must lie where all workers see them.",
+    help="Have the workers of a dask.distributed scheduler do it (tcp://127.0.0.1:PORT or tls://HOST:PORT), or several processes of this machine "
+    "(local). INPUT, OUT and the model must lie where all workers see them; --device, --engine and --workers hold for each of them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -86,8 +86,8 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
     how = _how(options)
     if how.part.count > 1 and not quiet:
         click.echo(f"{how.part} of {len(sources)} files", err=True)
+    loaded = _load(model, options, len(sources))
     with nullcontext() if options["cluster"] is None else _cluster(options) as elsewhere:
-        loaded = _load(model, options, len(sources))
         try:
             summary = predict_files(
                 sources,
@@ -104,7 +104,7 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
         except WriteError:
             click.echo(f"stopped; what is finished is kept, when there is room again go on with: segkit {_again()}", err=True)
             raise
-    device = f"{loaded.engine.device}, {loaded.engine.precision}, {loaded.engine.name}" if elsewhere is None else elsewhere.told
+    device = elsewhere.told if elsewhere else f"{loaded.engine.device}, {loaded.engine.precision}, {loaded.engine.name}"
     _tell(summary, out, device, as_json, quiet, alone)
     if summary.signal is not None:
         return 128 + summary.signal
@@ -115,18 +115,21 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
 
 def _cluster(options: dict[str, Any]) -> AbstractContextManager[Cluster]:
     from segkit.folder.cluster import connected
+    from segkit.folder.worker import Choice
 
-    return connected(options["cluster"], options["device"], options["precision"])
+    return connected(options["cluster"], Choice(options["device"], options["precision"], options["engine"]))
 
 
 def _load(model: str, options: dict[str, Any], pictures: int) -> Model:
-    """With what the command line chooses anew; where others do the work, only to know what it is."""
+    """With what the command line chooses anew; where a cluster does the work, in the simplest way: it is asked for its weights and settings only."""
     from segkit.engines import Work
     from segkit.predict import load
 
-    is_here, work = options["cluster"] is None, Work(pictures, options["save_attention"])
-    engine = {key: options[key] for key in ("device", "precision", "engine")} if is_here else {"device": "cpu", "precision": "fp32", "engine": "torch"}
-    loaded = load(model, **engine, work=work)
+    if options["cluster"] is None:
+        choice = {key: options[key] for key in ("device", "precision", "engine")}
+        loaded = load(model, **choice, work=Work(pictures, options["save_attention"]))
+    else:
+        loaded = load(model, device="cpu", precision="fp32", engine="torch")
     return loaded.with_settings(_with_options(loaded.run, options))
 
 

@@ -5,60 +5,40 @@
     ledger, tables          <───────────────────────       what became of each file
 
 The workers write the masks, so INPUT, OUT and the model file must lie where all of them see them. Nobody but this process writes the ledger,
-and a file has its line when its mask was seen from here. What travels is pickled: whoever reaches a port of the cluster can run programs on it.
-So nothing but loopback and TLS is spoken.
+and a file has its line when its mask was seen from here.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import logging
 import os
 import time
-import traceback
 from collections import defaultdict, deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path, PurePath
-from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
 
-import torch
-
-from segkit import __version__
 from segkit.checkpoint import BUILT_IN, locate_model
-from segkit.config import PredictSettings, RunConfig
-from segkit.engines import choose_device, describe
-from segkit.errors import CrashError, MissingExtraError, SegkitError, SettingsError, WeightsError, WriteError
+from segkit.engines import Work
+from segkit.errors import CrashError, SegkitError, SettingsError, WriteError
 from segkit.folder.ledger import Entry
-from segkit.folder.outputs import Extras, masks_of
-from segkit.folder.pipeline import read_ahead
-from segkit.folder.run import Options, Procedure
+from segkit.folder.outputs import masks_of
+from segkit.folder.procedure import Procedure
+from segkit.folder.run import Options
+from segkit.folder.scheduler import THREADS_EACH, client_of, one_line, require_distributed, require_safe
 from segkit.folder.shards import is_there
+from segkit.folder.worker import VERSIONS, Choice, Chunk, Orders, do_chunk, make_ready
 from segkit.interrupt import Stop
-from segkit.io import ReadSettings, Source
-from segkit.io.apart import Reader
-from segkit.predict import Model, load
+from segkit.io import Source
 
 FILES_AT_ONCE = 16
 """Handed to a worker together: enough to share batches, few enough that little is done again when a worker dies."""
 
-SECONDS_AT_ONCE = 3.0
-"""After these a worker begins no further file of those that it has; they are handed out again. So a run that is stopped ends soon."""
-
 CHUNKS_EACH = 2
 """On their way to each worker: one that it is at, and one that waits."""
-
-THREADS_EACH = 4
-"""Of a worker of `local`: more threads for one picture gain less than another picture at the same time."""
-
-CONNECT_SECONDS = 30.0
 
 POLL_SECONDS = 0.05
 
@@ -74,19 +54,14 @@ WORKERLESS_SECONDS = 120.0
 SEEN_WITHIN_SECONDS = 60.0
 """A network file system shows a new file on other machines only after a while."""
 
-AT_HOME: Mapping[str, Any] = {
-    "distributed.deploy.lost-worker-timeout": "1 day",  # a worker that takes longer than the usual 15 s to start again would be given up
-    "distributed.scheduler.http.routes": [],
-    "distributed.worker.http.routes": [],
-}
-"""dask's settings for `local`."""
+_UNDER_WAY = ("pending", "lost")
+"""Lost is what was finished, went with its worker, and is made anew."""
 
-DEAF_TO_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-"""It reaches all processes at the terminal; what ends, and when, is said here."""
+_AS_EACH_LIKES = Choice()
 
 
 @contextmanager
-def connected(address: str, device: str = "auto", precision: str = "auto") -> Iterator[Cluster]:
+def connected(address: str, choice: Choice = _AS_EACH_LIKES) -> Iterator[Cluster]:
     """The cluster of the scheduler at that address; for "local" one of processes of this machine, there as long as the block.
 
     Raises
@@ -96,129 +71,8 @@ def connected(address: str, device: str = "auto", precision: str = "auto") -> It
     MissingExtraError
         dask.distributed is not installed.
     """
-    if address != "local":
-        address = require_safe(address, "--cluster")
-    distributed, dask = _distributed()
-    with ExitStack() as stack:
-        stack.enter_context(dask.config.set({"distributed.comm.retry.count": 0}))  # more let the wait for a result hang when its worker died
-        if address == "local":
-            stack.enter_context(dask.config.set(AT_HOME))
-        where = address if address != "local" else stack.enter_context(_local(distributed, device)).scheduler_address
-        yield Cluster(stack.enter_context(_client(distributed, where)), address, device, precision)
-
-
-def require_safe(address: str, what: str) -> str:
-    """The address, with its scheme.
-
-    Raises
-    ------
-    SettingsError
-        It is none, or one that others can reach and that is not encrypted.
-    """
-    scheme, _, place = address.rpartition("://")
-    try:
-        parts = urlsplit(f"//{place}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if scheme not in ("", "tcp", "tls") or not host or not port:
-        raise SettingsError(f"{what} {address}: expected local, tcp://127.0.0.1:PORT or tls://HOST:PORT")
-    if scheme != "tls" and not _is_loopback(host):
-        raise SettingsError(f"{what} {address}: is neither loopback nor TLS: whoever reaches it can run programs there; use tls://{place}")
-    return f"{scheme or 'tcp'}://{place}"
-
-
-def _is_loopback(host: str) -> bool:
-    """Of names only localhost: what others stand for can change."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _distributed() -> tuple[Any, Any]:
-    try:
-        import dask
-        import distributed
-    except ImportError as error:
-        raise MissingExtraError('--cluster needs dask.distributed: pip install "segkit[dist]"') from error
-    return distributed, dask
-
-
-def _local(distributed: Any, device: str) -> Any:
-    """Processes on 127.0.0.1, without web pages; how much memory they take is the machine's affair, as in a run without them."""
-    count, threads = local_size(os.cpu_count() or 1, choose_device(device).type)
-    return distributed.LocalCluster(
-        n_workers=count,
-        threads_per_worker=threads,
-        processes=True,
-        host="127.0.0.1",
-        protocol="tcp",
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        memory_limit=0,
-        silence_logs=logging.CRITICAL,
-        preload=[DEAF_TO_CTRL_C],
-    )
-
-
-def local_size(processors: int, device: str) -> tuple[int, int]:
-    """(processes, threads of each). A GPU has one process."""
-    count = min(processors, max(2, processors // THREADS_EACH)) if device == "cpu" else 1
-    return count, processors // count
-
-
-def _client(distributed: Any, address: str) -> Any:
-    security = distributed.Security()
-    if address.startswith("tls://") and not (security.tls_ca_file and security.tls_client_cert):
-        raise SettingsError(f"--cluster {address}: TLS needs distributed.comm.tls.ca-file and .client.cert (and .key) in dask's settings, which name no files")
-    try:
-        return distributed.Client(address, security=security, timeout=CONNECT_SECONDS, set_as_default=False)
-    except OSError as error:
-        raise SettingsError(f"--cluster {address}: no scheduler answers there ({_one_line(error)}); start one: dask scheduler --host 127.0.0.1") from error
-
-
-@dataclass(frozen=True)
-class Orders:
-    """What a worker has to know of the run.
-
-    model : absolute path, or a built-in name
-    """
-
-    model: str
-    fingerprint: str
-    device: str
-    precision: str
-    run: RunConfig
-    predict: PredictSettings
-    read: ReadSettings
-    extras: Extras
-    out: Path
-    readers: int | None
-    patience_seconds: float
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Files for a worker; the rest as in `Procedure`, of these files alone.
-
-    taken : places below OUT that are other pictures' masks
-    """
-
-    sources: tuple[Source, ...]
-    shared: frozenset[PurePath]
-    earlier: Mapping[str, tuple[str, ...]]
-    taken: tuple[str, ...]
-
-    @classmethod
-    def of(cls, sources: Iterable[Source], work: Procedure) -> Chunk:
-        """Whose paths hold wherever the worker's own folder is."""
-        absolute = tuple(replace(source, files=tuple(map(_absolute, source.files))) for source in sources)
-        sharing = [source for source in absolute if source.output in work.shared]
-        shared = frozenset(source.output for source in sharing)
-        taken = {path for output in shared for path in masks_of(work.out / str(output)) if path in work.written}
-        earlier = {source.key: tuple(work.earlier(source.key)) for source in sharing}
-        return cls(absolute, shared, earlier, tuple(path.relative_to(work.out).as_posix() for path in taken))
+    with client_of(address, choice.device) as client:
+        yield Cluster(client, address, choice)
 
 
 @dataclass(frozen=True)
@@ -232,12 +86,12 @@ class Batch:
 class Cluster:
     """What `predict_files` takes as `elsewhere`.
 
-    told : for people, once it has begun: "2 workers: CPU (…), bf16"
+    told : for people, once it has begun: "2 workers: cpu (…), bf16, torch"
     """
 
-    def __init__(self, client: Any, address: str, device: str, precision: str) -> None:
-        self._client, self._address, self._device, self._precision = client, address, device, precision
-        self._workers: Mapping[str, int] = {}       # address -> threads
+    def __init__(self, client: Any, address: str, choice: Choice) -> None:
+        self._client, self._address, self._choice = client, address, choice
+        self._workers: Collection[str] = ()         # their addresses
         self._asked = self._had_workers = time.monotonic()
         self.told = ""
 
@@ -247,28 +101,22 @@ class Cluster:
         Raises
         ------
         SettingsError
-            There are no workers, one of them is reached without TLS, has another segkit, or does not see OUT or INPUT.
+            There are no workers, one of them is reached without TLS, has another segkit or torch, or does not see OUT or INPUT.
         VanishedError, WeightsError
             One of them does not find the model file, or another one there.
         """
-        self._work, self._orders = work, self._give_orders(work, options)
         self._require_workers()
+        self._work, self._orders = work, self._give_orders(work, options, len(sources))
         to_see = [_absolute(path) for path in (ledger, *(source.files[0] for source in sources[:1])) if path.exists()]
-        answers = self._client.run(make_ready, self._orders, __version__, to_see, on_error="return")
+        answers = self._client.run(make_ready, self._orders, to_see, on_error="return")
         for worker, answer in answers.items():
             if isinstance(answer, SegkitError):
-                raise type(answer)(f"worker {worker}: {answer}")
+                raise answer
             if isinstance(answer, BaseException):
-                raise SettingsError(f"worker {worker}: can't take part ({_one_line(answer)}); install segkit {__version__} there as it is here")
-        devices, precisions = ("; ".join(sorted(set(words))) for words in zip(*answers.values(), strict=True))
-        self.told = f"{len(answers)} worker{'s' if len(answers) != 1 else ''}: {devices}, {precisions}"
-        return {"cluster": self._address, "workers": len(answers), "device": devices, "precision": precisions}
-
-    def _give_orders(self, work: Procedure, options: Options) -> Orders:
-        model, run = work.model, work.model.run
-        place = model.name if model.name in BUILT_IN else str(_absolute(locate_model(model.name)))
-        how = (options.readers, options.patience_seconds)
-        return Orders(place, model.fingerprint, self._device, self._precision, run, work.predict, work.read, work.extras, _absolute(work.out), *how)
+                raise SettingsError(f"worker {worker}: can't take part ({one_line(answer)}); install {VERSIONS} there as it is here")
+        devices, precisions, engines = ("; ".join(sorted(set(words))) for words in zip(*answers.values(), strict=True))
+        self.told = f"{len(answers)} worker{'s' if len(answers) != 1 else ''}: {devices}, {precisions}, {engines}"
+        return {"cluster": self._address, "workers": len(answers), "device": devices, "precision": precisions, "engine": engines}
 
     def _require_workers(self) -> None:
         try:
@@ -276,6 +124,13 @@ class Cluster:
         except TimeoutError as error:
             raise SettingsError(f"--cluster {self._address}: has no workers; start some: dask worker {self._address} --nthreads {THREADS_EACH}") from error
         self._look_for_workers()
+
+    def _give_orders(self, work: Procedure, options: Options, files: int) -> Orders:
+        model = work.model
+        place = model.name if model.name in BUILT_IN else str(_absolute(locate_model(model.name)))
+        of_each = Work(files // max(1, len(self._workers)), work.extras.attention)
+        how = (options.readers, options.patience_seconds)
+        return Orders(place, model.fingerprint, self._choice, of_each, model.run, work.predict, work.read, work.extras, _absolute(work.out), *how)
 
     def entries(self, sources: Sequence[Source], stop: Stop) -> Generator[Entry, None, None]:
         """What became of each source, as the workers say; of those only that were handed out when `stop` was asked for.
@@ -306,7 +161,7 @@ class Cluster:
 
     def _hand_out(self, queue: Queue, running: dict[Any, Batch]) -> None:
         while (batch := queue.take(len(running), CHUNKS_EACH * max(1, len(self._workers)))) is not None:
-            future = self._client.submit(do_chunk, self._orders, Chunk.of(batch.sources, self._work), pure=False)
+            future = self._client.submit(do_chunk, self._orders, _chunk_of(batch.sources, self._work), pure=False)
             running[future] = batch
 
     def _wait(self, running: Iterable[Any]) -> list[Any]:
@@ -322,7 +177,7 @@ class Cluster:
         try:
             self._workers = self._client.nthreads()
         except OSError:  # the connection is lost; the client tries to have it again, and closes where it can't
-            self._workers = {}
+            self._workers = ()
         self._asked = time.monotonic()
         for worker in self._workers:
             require_safe(worker, "worker")
@@ -333,22 +188,22 @@ class Cluster:
 
     def _settle(self, future: Any, running: dict[Any, Batch], queue: Queue) -> Iterator[Entry]:
         """A finished one can fall back: then it is left where it is, and waited for again."""
-        distributed, _ = _distributed()
+        killed = require_distributed().KilledWorker
         try:
             entries = future.result(RESULT_SECONDS) if future.status == "finished" else None
-        except (TimeoutError, CancelledError, distributed.KilledWorker):
+        except (TimeoutError, CancelledError, killed):
             return
         batch = running.pop(future)
         if entries is not None:
             yield from self._accept(entries, batch, queue)
         elif future.status == "cancelled":  # with the connection to the scheduler
             queue.put_back(batch.sources)
-        elif not isinstance(error := future.exception(RESULT_SECONDS), distributed.KilledWorker):
+        elif not isinstance(error := future.exception(RESULT_SECONDS), killed):
             raise error
         elif batch.alone:
             (source,) = batch.sources
-            times = error.allowed_failures + 1
-            yield self._work.failed(source, "E_CRASH", f"{source.name}: ended the worker that was at it, {times} times; it may be damaged: leave it out")
+            what = f"ended the worker that was at it, {error.allowed_failures + 1} times"
+            yield self._work.failed(source, "E_CRASH", f"{source.name}: {what}; it may be damaged, or too large for its memory: leave it out")
         else:
             queue.suspect(batch.sources)
 
@@ -367,13 +222,9 @@ class Cluster:
         until = time.monotonic() + SEEN_WITHIN_SECONDS
         while not is_there(entry, self._work.out):
             if time.monotonic() > until:
-                out = self._work.out
-                raise WriteError(f"{out}: a worker wrote {next(iter(entry.outputs or ()))}, but it is not there; OUT must be one folder for all")
+                first = next(iter(entry.outputs or ()))
+                raise WriteError(f"{self._work.out}: a worker wrote {first}, but what it wrote is not there; OUT must be one folder for all")
             time.sleep(POLL_SECONDS)
-
-
-_UNDER_WAY = ("pending", "lost")
-"""Lost is what was finished, went with its worker, and is made anew."""
 
 
 class Queue:
@@ -384,7 +235,7 @@ class Queue:
 
     def __init__(self, sources: Sequence[Source], shared: Collection[PurePath], workers: int) -> None:
         size = max(1, min(FILES_AT_ONCE, len(sources) // (CHUNKS_EACH * max(1, workers))))
-        self._chunks = _chunks(sources, shared, size)
+        self._chunks = _divided(sources, shared, size)
         self._back: deque[Sequence[Source]] = deque()
         self._suspects: deque[Source] = deque()
 
@@ -405,7 +256,7 @@ class Queue:
         self._suspects.extend(sources)
 
 
-def _chunks(sources: Sequence[Source], shared: Collection[PurePath], size: int) -> Iterator[list[Source]]:
+def _divided(sources: Sequence[Source], shared: Collection[PurePath], size: int) -> Iterator[list[Source]]:
     """Of so many, or a few more: those that share an output stay together, because only who does both can keep them apart."""
     groups: dict[PurePath, list[Source]] = defaultdict(list)
     for source in sources:
@@ -422,10 +273,23 @@ def _chunks(sources: Sequence[Source], shared: Collection[PurePath], size: int) 
         yield chunk
 
 
+def _chunk_of(sources: Iterable[Source], work: Procedure) -> Chunk:
+    """Whose paths hold wherever the worker's own folder is."""
+    absolute = tuple(replace(source, files=tuple(map(_absolute, source.files))) for source in sources)
+    sharing = [source for source in absolute if source.output in work.shared]
+    shared = frozenset(source.output for source in sharing)
+    taken = {path for output in shared for path in masks_of(work.out / str(output)) if path in work.written}
+    earlier = {source.key: tuple(work.earlier(source.key)) for source in sharing}
+    return Chunk(absolute, shared, earlier, tuple(path.relative_to(work.out).as_posix() for path in taken))
+
+
 def _as_given(entry: Entry, source: Source, out: Path) -> Entry:
     """With the names that this run was given in place of the absolute ones."""
     if entry.failure is not None:
-        return replace(entry, failure=replace(entry.failure, path=source.name))
+        message = entry.failure.message
+        for given in (Path(source.name), out):
+            message = message.replace(str(_absolute(given)), str(given))
+        return replace(entry, failure=replace(entry.failure, path=source.name, message=message))
     assert entry.result is not None
     mask = next(iter(entry.outputs or ()))
     return replace(entry, result=replace(entry.result, file=source.name, output=str(out / mask)))
@@ -433,102 +297,3 @@ def _as_given(entry: Entry, source: Source, out: Path) -> Entry:
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-# ---- on a worker ----
-
-_AT_WORK = Lock()
-"""One chunk at a time, whatever number of threads the worker has: they are the network's."""
-
-
-async def make_ready(orders: Orders, version: str, to_see: Sequence[Path], dask_worker: Any) -> tuple[str, str] | SegkitError:
-    """(device, precision), or what is wrong; asked of each worker before the first file."""
-    return await asyncio.to_thread(_make_ready, orders, version, to_see, dask_worker.state.nthreads)
-
-
-def _make_ready(orders: Orders, version: str, to_see: Sequence[Path], threads: int) -> tuple[str, str] | SegkitError:
-    try:
-        if version != __version__:
-            raise SettingsError(f"has segkit {__version__}, not {version}; install the same everywhere")
-        hidden = [path for path in to_see if not path.exists()]
-        if hidden:
-            raise SettingsError(f"does not see {hidden[0]}; INPUT and OUT must lie where all workers see them, at the same place")
-        with _AT_WORK:
-            torch.set_num_threads(threads)
-            engine = _model(orders).engine
-    except SegkitError as error:
-        return _bare(error)
-    return describe(engine.device), engine.precision
-
-
-def do_chunk(orders: Orders, chunk: Chunk) -> list[Entry]:
-    """What became of the files that were begun in time.
-
-    Raises
-    ------
-    SegkitError
-        The disk is full, or the model is gone: that would fail every file.
-    RuntimeError
-        A fault, with its traceback as text: an error that can't be pickled would be waited for in vain.
-    """
-    threads = _distributed()[0].get_worker().state.nthreads
-    try:
-        with _AT_WORK:
-            torch.set_num_threads(threads)  # dask starts its workers with one
-            return _do(orders, chunk, threads)
-    except SegkitError as error:
-        told: Exception = _bare(error)
-    except Exception as error:
-        told = RuntimeError("".join(traceback.format_exception(error)))
-    raise told
-
-
-def _bare(error: SegkitError) -> SegkitError:
-    """Without what led to it: not all of that can be pickled."""
-    return type(error)(str(error))
-
-
-def _do(orders: Orders, chunk: Chunk, threads: int) -> list[Entry]:
-    model, taken = _model(orders), {orders.out / place for place in chunk.taken}
-    readers = _readers(_count_readers(orders, threads, model.engine.device.type), orders.patience_seconds)
-    work = Procedure(model, orders.out, orders.predict, orders.read, orders.extras, chunk.shared, lambda key: chunk.earlier.get(key, ()), taken)
-    return list(work.entries(read_ahead(_in_time(chunk.sources), orders.read, readers)))
-
-
-def _in_time(sources: Iterable[Source]) -> Iterator[Source]:
-    """The first, and what follows until the time is up."""
-    until = time.monotonic() + SECONDS_AT_ONCE
-    for number, source in enumerate(sources):
-        if number and time.monotonic() > until:
-            return
-        yield source
-
-
-def _count_readers(orders: Orders, threads: int, device: str) -> int:
-    """At least one, unless told otherwise: a decoder that crashes then costs a file, and not a worker."""
-    if orders.readers is not None:
-        return orders.readers
-    return max(1, threads // 8 if device == "cpu" else min(8, threads - 1))
-
-
-def _model(orders: Orders) -> Model:
-    return _load(orders.model, orders.fingerprint, orders.device, orders.precision).with_settings(orders.run)
-
-
-@lru_cache(maxsize=1)
-def _load(model: str, fingerprint: str, device: str, precision: str) -> Model:
-    """Once for all runs with that model."""
-    found = load(model, device=device, precision=precision)
-    if found.fingerprint != fingerprint:
-        raise WeightsError(f"{model}: holds other weights there than here; give a file that all machines share")
-    return found
-
-
-@lru_cache(maxsize=1)
-def _readers(count: int, patience_seconds: float) -> tuple[Reader, ...]:
-    """They stay from chunk to chunk, and end with the worker."""
-    return tuple(Reader(patience_seconds) for _ in range(count))

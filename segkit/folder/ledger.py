@@ -153,6 +153,11 @@ class Ledger:
             return entry if entry.key == key else None
         return None
 
+    def outputs_of(self, key: str) -> Collection[str]:
+        """Places below OUT where something was written for a file."""
+        entry = self.find(key)
+        return () if entry is None else entry.outputs or ()
+
     def entries(self, since: int = 0) -> Iterator[Entry]:
         """The last line of each file, in the order of the ledger; `since` leaves out what came before a place in it."""
         for place, line in self._lines(since):

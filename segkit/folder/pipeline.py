@@ -90,6 +90,13 @@ def read_ahead(sources: Iterable[Source], settings: ReadSettings, readers: Seque
     return in_threads(sources, lambda source: _read(source, read), threads=len(readers), is_enough=is_enough)
 
 
+def count_readers(wanted: int | None, processors: int, device: str) -> int:
+    """As many as are wanted; None for as many as keep the network busy: a GPU waits for many, a CPU has other things to do."""
+    if wanted is not None:
+        return wanted
+    return max(1, processors // 8 if device == "cpu" else min(8, processors - 1))
+
+
 def _read(source: Source, read: Callable[[Source], Image]) -> Item:
     item, began = Item(source, state_of(source)), time.monotonic()
     with item.heeding_problems():

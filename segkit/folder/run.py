@@ -7,13 +7,11 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path, PurePath
-from threading import Lock
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -22,19 +20,17 @@ from segkit import __version__
 from segkit.attend import require_attention
 from segkit.config import PredictSettings
 from segkit.engines import describe
-from segkit.errors import CollisionError, SegkitError, WriteError
-from segkit.folder.ledger import FOLDER, Entry, Failure, Ledger, Result, digest_of, require_same_run
-from segkit.folder.outputs import Extras, all_of, check_out, concerns_one_name, discard, masks_of, sweep, write_all
-from segkit.folder.pipeline import BEHIND, Item, in_threads, read_ahead, segment_all
+from segkit.folder.ledger import FOLDER, Entry, Failure, Ledger, Result, require_same_run
+from segkit.folder.outputs import Extras, check_out, masks_of, sweep
+from segkit.folder.pipeline import count_readers, read_ahead
+from segkit.folder.procedure import Procedure
 from segkit.folder.shards import WHOLE, Part, is_there, listing_of
 from segkit.interrupt import Stop, listening
-from segkit.io import ReadSettings, Source, choose_split, mask_suffix, read_manifest, write_json
+from segkit.io import ReadSettings, Source, choose_split, read_manifest, write_json
 from segkit.io.apart import PATIENCE_SECONDS, Reader, state_of
 from segkit.io.claim import claimed
 from segkit.io.files import check_outputs, stem
 from segkit.predict import Model
-from segkit.preprocess.intensity import cut_off_notes
-from segkit.score import is_lack_of_memory
 
 
 @dataclass(frozen=True)
@@ -160,13 +156,8 @@ def predict_files(
         if part.count == 1:
             sweep(out)
         shared = frozenset(output for output, count in Counter(source.output for source in sources).items() if count > 1)
-        work = Procedure(model, out, predict, read, extras, shared, partial(_places_of, ledger))
+        work = Procedure(model, out, predict, read, extras, shared, ledger.outputs_of)
         return Job(work, options, ledger, elsewhere).run(sources, known_failures, about, watch)
-
-
-def _places_of(ledger: Ledger, key: str) -> Iterable[str]:
-    before = ledger.find(key)
-    return () if before is None else before.outputs or ()
 
 
 class Elsewhere(Protocol):
@@ -236,11 +227,9 @@ class Job:
             yield from self.work.entries(takewhile(lambda item: stop.signal is None, read_ahead(sources, self.work.read, readers)))
 
     def _count_readers(self, files: int) -> int:
-        """A process of its own takes a moment to start: one file is read here. A GPU waits for many, a CPU has other things to do."""
-        if self.options.readers is not None or files < 2:
-            return min(self.options.readers or 0, files)
-        processors = os.cpu_count() or 1
-        return max(1, min(files, processors // 8 if self.work.model.engine.device.type == "cpu" else min(8, processors - 1)))
+        """A process of its own takes a moment to start: one file is read here."""
+        wanted = 0 if self.options.readers is None and files < 2 else self.options.readers
+        return min(files, count_readers(wanted, os.cpu_count() or 1, self.work.model.engine.device.type))
 
     def _is_finished(self, source: Source) -> bool:
         """Whether all that is asked for is there as it was written, of the picture as it is now."""
@@ -268,82 +257,6 @@ class Job:
         """Of parts, `merge` makes them."""
         if self.options.part.count == 1:
             self.ledger.write_tables(self.work.out, self.work.model.labels.foreground)
-
-
-@dataclass
-class Procedure:
-    """What is done with each file, here or on a worker: it goes in as it was read, and what became of it comes out.
-
-    shared : outputs that two sources share but for their endings; `written` are the masks of these
-    earlier : a source's key -> places below OUT where an earlier run wrote something for it
-    """
-
-    model: Model
-    out: Path
-    predict: PredictSettings
-    read: ReadSettings
-    extras: Extras
-    shared: Collection[PurePath]
-    earlier: Callable[[str], Iterable[str]]
-    written: set[Path] = field(default_factory=set)
-    one_at_a_time: Lock = field(default_factory=Lock)
-
-    def entries(self, items: Iterable[Item]) -> Iterator[Entry]:
-        """Through the network and onto the disk, in their order."""
-        found = segment_all(items, self.model, self.predict, self.extras)
-        writers = 1 if self.model.engine.device.type == "cpu" else 4
-        return in_threads(found, self._write, threads=writers, is_enough=lambda waiting: len(waiting) > BEHIND)
-
-    def failed(self, source: Source, code: str, message: str) -> Entry:
-        """A file that gives nothing: nothing of it stays."""
-        discard(self._left_behind(source, ()))
-        return Entry(source.key, failure=Failure(source.name, code, message))
-
-    def _write(self, item: Item) -> Entry:
-        """In a thread of its own: whatever became of a file, on the disk and in words."""
-        try:
-            if item.problem is not None:
-                raise item.problem
-            return self._write_found(item)
-        except SegkitError as error:
-            if isinstance(error, WriteError) and not concerns_one_name(error):
-                raise
-            return self.failed(item.source, error.code, str(error))
-        except (MemoryError, RuntimeError) as error:
-            if not is_lack_of_memory(error):
-                raise
-            return self.failed(item.source, "E_OOM", f"{item.source.name}: too little memory for it; try a smaller --tile")
-
-    def _write_found(self, item: Item) -> Entry:
-        began = time.monotonic()
-        assert item.image is not None
-        assert item.found is not None
-        self._keep_apart(item)
-        written = write_all(item.source, item.image, item.found, item.attention, self.extras, self.out)
-        discard(self._left_behind(item.source, written))
-        image, mask = item.image, item.found.mask
-        notes = (*image.notes, *cut_off_notes(image, self.model.run.preprocess.intensity))
-        seconds = item.seconds + time.monotonic() - began
-        result = Result(item.source.name, str(written[0]), image.shape, mask.areas_px(), mask.areas_mm(), item.found.confidence, seconds, notes)
-        outputs = {path.relative_to(self.out).as_posix(): digest_of(path) for path in written}
-        return Entry(item.source.key, result, None, tuple((size, changed) for size, changed in item.state), outputs)
-
-    def _keep_apart(self, item: Item) -> None:
-        """a.png and a.tif become a.png and a.tif; but what was named a.tif may be a PNG."""
-        if item.source.output not in self.shared or item.image is None:
-            return
-        target = self.out / f"{item.source.output}{mask_suffix(item.image)}"
-        with self.one_at_a_time:
-            if target in self.written:
-                raise CollisionError(f"{item.source.name}: another picture has its mask at {target} already; rename one of the two")
-            self.written.add(target)
-
-    def _left_behind(self, source: Source, written: Sequence[Path]) -> Iterator[Path]:
-        """What an earlier run left for this file; where two pictures share a name, only what the ledger says was this one's."""
-        if source.output in self.shared:
-            paths = [self.out / place for place in self.earlier(source.key)]
-            return (path for path in paths if path not in written and path not in self.written)
-        return (path for path in all_of(source, self.out) if path not in written)
 
 
 def _about(model: Model, predict: PredictSettings, read: ReadSettings, sources: Iterable[Source], failures: Iterable[Failure]) -> dict[str, Any]:

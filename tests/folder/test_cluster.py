@@ -36,7 +36,7 @@ import os
 import signal
 import time
 
-from segkit.folder import run
+from segkit.folder import procedure
 from segkit.folder.outputs import write_all
 
 
@@ -55,7 +55,7 @@ def hooked(source, *given):
     return write_all(source, *given)
 
 
-run.write_all = hooked
+procedure.write_all = hooked
 """
 """What a worker does differently here."""
 
@@ -73,7 +73,7 @@ def address() -> Iterator[str]:
     import dask
 
     local = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}, "memory_limit": 0}
-    with dask.config.set({**cluster.AT_HOME, "distributed.scheduler.allowed-failures": 1}):
+    with dask.config.set({**AT_HOME, "distributed.scheduler.allowed-failures": 1}):
         with distributed.LocalCluster(**local, dashboard_address=None, silence_logs=logging.CRITICAL, preload=[HOOKS]) as started:
             yield started.scheduler_address
 
@@ -89,7 +89,7 @@ def run(model: Model, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         sources = find_sources(Path("in")).sources
         if not on_cluster:
             return predict_files(sources, chosen, Path(out), **how)
-        with connected(address, "cpu", "fp32") as elsewhere:
+        with connected(address, CHOICE) as elsewhere:
             return predict_files(sources, chosen, Path(out), **how, elsewhere=elsewhere)
 
     return work
