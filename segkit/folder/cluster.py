@@ -161,17 +161,21 @@ class Cluster:
 
     def _hand_out(self, queue: Queue, running: dict[Any, Batch]) -> None:
         while (batch := queue.take(len(running), CHUNKS_EACH * max(1, len(self._workers)))) is not None:
+            self._require_scheduler()
             future = self._client.submit(do_chunk, self._orders, _chunk_of(batch.sources, self._work), pure=False)
             running[future] = batch
 
     def _wait(self, running: Iterable[Any]) -> list[Any]:
         """Those that are not under way any more."""
         time.sleep(POLL_SECONDS)
-        if self._client.status == "closed":
-            raise CrashError(f"--cluster {self._address}: the scheduler is gone; start it again and go on with --resume")
+        self._require_scheduler()
         if time.monotonic() - self._asked > WORKERS_EVERY_SECONDS:
             self._look_for_workers()
         return [future for future in running if future.status not in _UNDER_WAY]
+
+    def _require_scheduler(self) -> None:
+        if self._client.status == "closed":
+            raise CrashError(f"--cluster {self._address}: the scheduler is gone; start it again and go on with --resume")
 
     def _look_for_workers(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""A run on other processes: two real workers, one of them killed, a file that kills each that takes it."""
+"""A run on other processes: two real workers, one of them killed in the middle, a file that kills each that takes it."""
 
 from __future__ import annotations
 
@@ -8,28 +8,44 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image as Pillow
 from toys import disc
 
-from segkit import __version__
 from segkit.checkpoint import Card, load_model, save_model
 from segkit.cli import main
-from segkit.errors import MissingExtraError, SettingsError, WeightsError, WriteError
-from segkit.folder import Extras, Options, Summary, cluster, predict_files
-from segkit.folder.cluster import Batch, Queue, connected, local_size, make_ready, require_safe
+from segkit.engines import Work
+from segkit.errors import CrashError, MissingExtraError, SettingsError, WeightsError, WriteError
+from segkit.folder import Extras, Options, Summary, cluster, predict_files, scheduler, worker
+from segkit.folder.cluster import Batch, Queue, connected
 from segkit.folder.ledger import Entry
+from segkit.folder.scheduler import local_size, require_safe
+from segkit.folder.worker import VERSIONS, Choice, Orders, make_ready
 from segkit.io import Source, find_sources
 from segkit.predict import Model, load
 
 distributed = pytest.importorskip("distributed")
+
+CHOICE = Choice("cpu", "fp32", "torch")
+
+ON_THIS_MACHINE: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+    "dashboard_address": None,
+    "memory_limit": 0,
+    "silence_logs": logging.CRITICAL,
+}
 
 HOOKS = """
 import os
@@ -44,13 +60,23 @@ def faulty():
     faulty()
 
 
+def is_to_die(path):
+    if path.name.startswith("deadly"):
+        return True
+    died = path.with_suffix(".died")
+    if not path.name.startswith("once") or died.exists():
+        return False
+    died.touch()
+    return True
+
+
 def hooked(source, *given):
-    name = source.files[0].name
-    if name.startswith("slow"):
+    path = source.files[0]
+    if path.name.startswith("slow"):
         time.sleep(0.1)
-    if name.startswith("faulty"):
+    if path.name.startswith("faulty"):
         faulty()
-    if name.startswith("deadly"):
+    if is_to_die(path):
         os.kill(os.getpid(), signal.SIGKILL)
     return write_all(source, *given)
 
@@ -72,27 +98,36 @@ def address() -> Iterator[str]:
     """A scheduler with two workers; a chunk may end two of them, not four as usual: to start one takes a while."""
     import dask
 
-    local = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}, "memory_limit": 0}
-    with dask.config.set({**AT_HOME, "distributed.scheduler.allowed-failures": 1}):
-        with distributed.LocalCluster(**local, dashboard_address=None, silence_logs=logging.CRITICAL, preload=[HOOKS]) as started:
+    with dask.config.set({**scheduler.AT_HOME, "distributed.scheduler.allowed-failures": 1}):
+        with distributed.LocalCluster(n_workers=2, threads_per_worker=1, preload=[HOOKS], **ON_THIS_MACHINE) as started:
             yield started.scheduler_address
 
 
+@contextmanager
+def in_threads(**given: Any) -> Iterator[Any]:
+    """A scheduler, and a worker that is a thread of this process: there at once."""
+    with distributed.LocalCluster(n_workers=1, processes=False, threads_per_worker=torch.get_num_threads(), **ON_THIS_MACHINE, **given) as started:
+        yield started
+
+
 @pytest.fixture
-def run(model: Model, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """All below in/ into out/, by relative paths: the workers are in another folder."""
+def run_at(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """All below in/ into out/, by the workers of an address, or here; by relative paths: the workers are in another folder."""
     monkeypatch.chdir(tmp_path)
 
-    def work(out: str = "out", chosen: Model = model, watch: Any = None, on_cluster: bool = True, **options: Any) -> Summary:
+    def work(address: str | None, out: str = "out", watch: Any = None, chosen: Model = model, **options: Any) -> Summary:
         more: dict[str, Any] = {} if watch is None else {"watch": watch}
         how = {"predict": chosen.run.predict, "read": chosen.run.data.read, "options": Options(**{"readers": 0, **options}), **more}
-        sources = find_sources(Path("in")).sources
-        if not on_cluster:
-            return predict_files(sources, chosen, Path(out), **how)
-        with connected(address, CHOICE) as elsewhere:
-            return predict_files(sources, chosen, Path(out), **how, elsewhere=elsewhere)
+        with nullcontext() if address is None else connected(address, CHOICE) as elsewhere:
+            return predict_files(find_sources(Path("in")).sources, chosen, Path(out), **how, elsewhere=elsewhere)
 
     return work
+
+
+@pytest.fixture
+def run(run_at: Run, address: str) -> Run:
+    """By the two workers."""
+    return partial(run_at, address)
 
 
 def put(folder: Path, names: Iterable[str]) -> None:
@@ -127,30 +162,28 @@ def at_the_first(act: Callable[[], object]) -> Callable[[Iterable[Entry], int], 
     return watch
 
 
-def test_two_workers_write_what_one_process_writes(run: Run, address: str, tmp_path: Path) -> None:
+def test_two_workers_write_what_one_process_writes(run: Run, run_at: Run, address: str, tmp_path: Path) -> None:
     put(tmp_path / "in", ["a.png", "a.tif", "b.png", "c.tif", "d.png", "e.png", "f.png", "g.png"])
     (tmp_path / "in" / "b.png").write_bytes(b"")
-    here, there = run("here", on_cluster=False), run("there", readers=1)
+    here, there = run_at(None, "here"), run("there", readers=1)
     assert counts(here) == counts(there) == (7, 1, 0)
     assert masks(tmp_path / "here") == masks(tmp_path / "there")
     assert {row.file: row.output for row in there.results} == {row.file: row.output.replace("here", "there") for row in here.results}
     assert {row.file: row.areas_px for row in there.results} == {row.file: row.areas_px for row in here.results}
+    assert there.failures == here.failures
     assert [(row.path, row.code) for row in there.failures] == [(str(Path("in/b.png")), "E_EMPTY")]
     told = json.loads((tmp_path / "there" / "run.json").read_text())
     assert (told["cluster"], told["workers"], told["precision"], told["state"]) == (address, 2, "fp32", "finished")
     assert counts(run("there", resume=True)) == (0, 1, 7)
 
 
-def test_a_worker_that_is_killed_costs_nothing(run: Run, address: str, tmp_path: Path) -> None:
-    put(tmp_path / "in", [f"slow{number}.png" for number in range(12)])
-    with distributed.Client(address, set_as_default=False) as client:
-        client.wait_for_workers(2)
-        victim = next(iter(client.run(os.getpid).values()))
-        summary = run(watch=at_the_first(lambda: os.kill(victim, signal.SIGKILL)))
-        assert victim not in client.run(os.getpid, on_error="ignore").values()
-    assert counts(summary) == (12, 0, 0)
+def test_a_worker_that_is_killed_costs_nothing(run: Run, run_at: Run, tmp_path: Path) -> None:
+    put(tmp_path / "in", ["a.png", "b.png", "c.png", "d.png", "e.png", "f.png", "g.png", "h.png", "once.png"])
+    summary = run()
+    assert (tmp_path / "in" / "once.died").exists()
+    assert counts(summary) == (9, 0, 0)
     assert times_told(tmp_path / "out") == {1}
-    run("here", on_cluster=False)
+    run_at(None, "here")
     assert masks(tmp_path / "out") == masks(tmp_path / "here")
 
 
@@ -168,26 +201,29 @@ def test_a_file_that_ends_every_worker_costs_one_row(run: Run, tmp_path: Path) -
 
 def test_a_signal_lets_the_files_at_hand_be_finished_and_resume_does_the_rest(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "FILES_AT_ONCE", 1)
-    put(tmp_path / "in", [f"slow{number:02d}.png" for number in range(12)])
-    summary = run(watch=at_the_first(lambda: os.kill(os.getpid(), signal.SIGTERM)))
-    assert summary.signal == signal.SIGTERM
-    assert 1 <= summary.done < 12
+    put(tmp_path / "in", [f"{number:02d}.png" for number in range(12)])
+    summary = run(watch=at_the_first(lambda: os.kill(os.getpid(), signal.SIGINT)))
+    assert summary.signal == signal.SIGINT
+    assert 1 <= summary.done <= 2 * cluster.CHUNKS_EACH
     assert len(masks(tmp_path / "out")) == summary.done              # nothing is written that is not in the ledger
     again = run(resume=True)
     assert (again.signal, again.done, again.skipped) == (None, 12 - summary.done, summary.done)
     assert times_told(tmp_path / "out") == {1}
 
 
-def test_the_first_bad_file_may_end_the_run_and_nobody_is_at_work_after_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_at_its_first_bad_file_leaves_nobody_at_work(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed_out, as_usual = set(), cluster._chunk_of
+
+    def noting(sources: Iterable[Source], work: Any) -> Any:
+        handed_out.update(source.files[0].name for source in sources)
+        return as_usual(sources, work)
+
     monkeypatch.setattr(cluster, "FILES_AT_ONCE", 1)
-    put(tmp_path / "in", [f"slow{number:02d}.png" for number in range(12)])
-    (tmp_path / "in" / "slow00.png").write_bytes(b"")
-    summary = run(stop_on_error=True)
-    assert summary.failed == 1
-    assert summary.done < 11
-    before = masks(tmp_path / "out")
-    time.sleep(0.3)
-    assert masks(tmp_path / "out") == before
+    monkeypatch.setattr(cluster, "_chunk_of", noting)
+    put(tmp_path / "in", ["bad.png", *(f"slow{number}.png" for number in range(6))])
+    (tmp_path / "in" / "bad.png").write_bytes(b"")
+    assert run(stop_on_error=True).failed == 1
+    assert set(masks(tmp_path / "out")) == handed_out - {"bad.png"}
 
 
 def test_other_weights_at_the_workers_are_noticed_before_the_first_file(run: Run, disc_run: Path, tmp_path: Path) -> None:
@@ -210,7 +246,7 @@ def test_masks_that_are_not_to_be_seen_here_end_the_run(run: Run, tmp_path: Path
     put(tmp_path / "in", ["a.png"])
     monkeypatch.setattr(cluster, "is_there", lambda entry, out: False)
     monkeypatch.setattr(cluster, "SEEN_WITHIN_SECONDS", 0.1)
-    with pytest.raises(WriteError, match=r"out: a worker wrote a.png, but it is not there; OUT must be one folder for all"):
+    with pytest.raises(WriteError, match=r"out: a worker wrote a.png, but what it wrote is not there; OUT must be one folder for all"):
         run()
 
 
@@ -256,7 +292,7 @@ def test_tls_without_certificates_says_what_it_needs() -> None:
 
 
 def test_where_no_scheduler_answers_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 0.2)
     with pytest.raises(SettingsError, match=r"--cluster tcp://127\.0\.0\.1:9: no scheduler answers there"), connected("tcp://127.0.0.1:9"):
         pass
 
@@ -270,20 +306,64 @@ def test_without_dask_it_is_told_which_extra_to_install(monkeypatch: pytest.Monk
 class Worker:
     """As much of dask's as is asked for."""
 
+    address = "tcp://127.0.0.1:1"
+
     class state:
-        nthreads = 1
+        nthreads = torch.get_num_threads()
 
 
-@pytest.mark.parametrize(
-    ("version", "name", "words"), [("0.0.1", "here.txt", f"has segkit {__version__}, not 0.0.1"), (__version__, "gone.txt", "does not see .*gone.txt")]
-)
-def test_a_worker_says_what_it_lacks(model: Model, tmp_path: Path, version: str, name: str, words: str) -> None:
-    (tmp_path / "here.txt").touch()
+@pytest.fixture
+def orders(model: Model, tmp_path: Path) -> Orders:
     predict, read = model.run.predict, model.run.data.read
-    orders = cluster.Orders(model.name, model.fingerprint, "cpu", "fp32", model.run, predict, read, Extras(), tmp_path, 0, 1.0)
-    answer = asyncio.run(make_ready(orders, version, [tmp_path / name], Worker()))
-    with pytest.raises(SettingsError, match=words):
-        raise answer  # type: ignore[misc]
+    return Orders(model.name, model.fingerprint, CHOICE, Work(), model.run, predict, read, Extras(), tmp_path, 0, 1.0)
+
+
+def test_a_worker_that_does_not_see_the_files_says_so(orders: Orders, tmp_path: Path) -> None:
+    answer = asyncio.run(make_ready(orders, [tmp_path, tmp_path / "gone.png"], Worker()))
+    assert str(answer) == f"worker {Worker.address}: does not see {tmp_path / 'gone.png'}; INPUT and OUT must lie where all workers see them, at the same place"
+
+
+def test_a_worker_with_other_versions_says_so(orders: Orders) -> None:
+    answer = asyncio.run(make_ready(replace(orders, versions="segkit 0.0.1, torch 1.0"), [], Worker()))
+    assert isinstance(answer, SettingsError)
+    assert str(answer) == f"worker {Worker.address}: has {VERSIONS}, here is segkit 0.0.1, torch 1.0; install the same everywhere"
+
+
+def test_a_worker_that_comes_late_with_other_versions_ends_the_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "in", ["a.png", "b.png"])
+    begin = cluster.Cluster.begin
+
+    def late(self: Any, *given: Any) -> Any:
+        told = begin(self, *given)
+        self._orders = replace(self._orders, versions="segkit 0.0.1, torch 1.0")
+        return told
+
+    monkeypatch.setattr(cluster.Cluster, "begin", late)
+    with pytest.raises(SettingsError, match=r"worker tcp://127.0.0.1:\d+: has segkit .*, here is segkit 0\.0\.1, torch 1\.0"):
+        run()
+
+
+def test_a_scheduler_that_goes_away_ends_the_run_in_words(run_at: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "FILES_AT_ONCE", 1)
+    monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 2.0)
+    put(tmp_path / "in", [f"{number}.png" for number in range(12)])
+    with in_threads(protocol="tcp") as brief, pytest.raises(CrashError, match=r"the scheduler is gone; start it again and go on with --resume"):
+        run_at(brief.scheduler_address, watch=at_the_first(brief.close))
+    assert run_at(None, resume=True).done < 12
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+def test_over_tls_a_run_is_as_any_other(run_at: Run, tmp_path: Path) -> None:
+    import dask
+
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
+    subprocess.run(made, check=True, capture_output=True)
+    tls = {f"distributed.comm.tls.{who}.{what}": file for who in ("scheduler", "worker", "client") for what, file in (("cert", certificate), ("key", key))}
+    put(tmp_path / "in", ["a.png", "b.png"])
+    with dask.config.set({**tls, "distributed.comm.tls.ca-file": certificate}), in_threads(protocol="tls", security=distributed.Security()) as secret:
+        assert secret.scheduler_address.startswith("tls://")
+        assert counts(run_at(secret.scheduler_address)) == (2, 0, 0)
 
 
 def sources(*names: str) -> list[Source]:
@@ -311,6 +391,6 @@ def test_a_suspect_waits_until_it_is_alone() -> None:
 
 def test_a_worker_whose_time_is_up_still_does_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = sources("a.png", "b.png")
-    assert list(cluster._in_time([a, b])) == [a, b]
-    monkeypatch.setattr(cluster, "SECONDS_AT_ONCE", -1.0)
-    assert list(cluster._in_time([a, b])) == [a]
+    assert list(worker._in_time([a, b])) == [a, b]
+    monkeypatch.setattr(worker, "SECONDS_AT_ONCE", -1.0)
+    assert list(worker._in_time([a, b])) == [a]
