@@ -29,6 +29,7 @@ LEVEL = {room: -depth for depth, line in enumerate(FLOORS.strip().splitlines()) 
 
 ONE_ROOM = {"albumentations": "augment", "cv2": "augment", "nibabel": "io", "pydicom": "io", "tifffile": "io", "monai": "losses"}
 ONE_ROOM |= {"openvino": "engines", "onnxruntime": "engines", "onnx": "engines"}
+ONE_ROOM |= {"dask": "folder", "distributed": "folder"}
 ONE_ROOM |= {"yaml": "config", "safetensors": "checkpoint", "click": "cli", "rich": "cli"}
 NOWHERE = {"torchvision", "timm", "segmentation_models_pytorch"}  # no CPU build beside this torch: docs/decisions/0002-dependencies.md
 
