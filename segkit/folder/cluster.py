@@ -127,10 +127,19 @@ class Cluster:
 
     def _give_orders(self, work: Procedure, options: Options, files: int) -> Orders:
         model = work.model
-        place = model.name if model.name in BUILT_IN else str(_absolute(locate_model(model.name)))
-        of_each = Work(files // max(1, len(self._workers)), work.extras.attention)
-        how = (options.readers, options.patience_seconds)
-        return Orders(place, model.fingerprint, self._choice, of_each, model.run, work.predict, work.read, work.extras, _absolute(work.out), *how)
+        return Orders(
+            model=model.name if model.name in BUILT_IN else str(_absolute(locate_model(model.name))),
+            fingerprint=model.fingerprint,
+            choice=self._choice,
+            work=Work(files // max(1, len(self._workers)), work.extras.attention),
+            run=model.run,
+            predict=work.predict,
+            read=work.read,
+            extras=work.extras,
+            out=_absolute(work.out),
+            readers=options.readers,
+            patience_seconds=options.patience_seconds,
+        )
 
     def entries(self, sources: Sequence[Source], stop: Stop) -> Generator[Entry, None, None]:
         """What became of each source, as the workers say; of those only that were handed out when `stop` was asked for.

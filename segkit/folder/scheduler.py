@@ -52,6 +52,7 @@ def client_of(address: str, device: str = "auto") -> Iterator[Any]:
     import dask
 
     with ExitStack() as stack:
+        stack.enter_context(distributed.utils.silence_logging_cmgr(logging.CRITICAL))  # its lines would break the progress; what matters is raised
         stack.enter_context(dask.config.set(ALWAYS if address != "local" else {**ALWAYS, **AT_HOME}))
         where = address if address != "local" else stack.enter_context(_local(distributed, device)).scheduler_address
         yield stack.enter_context(_connect(distributed, where))

@@ -53,7 +53,7 @@ class Orders:
     """What a worker has to know of the run.
 
     model : absolute path, or a built-in name
-    work : what the engine of one worker will be asked for
+    work : what the engine of one worker will be asked for, as far as is known
     versions : of the process that gives the orders
     """
 
