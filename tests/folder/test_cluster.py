@@ -104,9 +104,9 @@ def address() -> Iterator[str]:
 
 
 @contextmanager
-def in_threads(**given: Any) -> Iterator[Any]:
-    """A scheduler, and a worker that is a thread of this process: there at once."""
-    with distributed.LocalCluster(n_workers=1, processes=False, threads_per_worker=torch.get_num_threads(), **ON_THIS_MACHINE, **given) as started:
+def in_threads(workers: int = 1, **given: Any) -> Iterator[Any]:
+    """A scheduler, and workers that are threads of this process: there at once."""
+    with distributed.LocalCluster(n_workers=workers, processes=False, threads_per_worker=torch.get_num_threads(), **ON_THIS_MACHINE, **given) as started:
         yield started
 
 
@@ -258,7 +258,7 @@ def test_local_starts_workers_of_its_own(disc_run: Path, tmp_path: Path, capsys:
     told = capsys.readouterr().err.strip().splitlines()
     count, _ = local_size(os.cpu_count() or 1, "cpu")
     assert told[-1].startswith(f"3 files: 3 ok ({count} worker")
-    assert told[-1].endswith(f", fp32); table: {tmp_path / 'out' / 'results.csv'}")
+    assert told[-1].endswith(f", fp32, torch); table: {tmp_path / 'out' / 'results.csv'}")
 
 
 @pytest.mark.parametrize(
@@ -350,6 +350,22 @@ def test_a_scheduler_that_goes_away_ends_the_run_in_words(run_at: Run, tmp_path:
     with in_threads(protocol="tcp") as brief, pytest.raises(CrashError, match=r"the scheduler is gone; start it again and go on with --resume"):
         run_at(brief.scheduler_address, watch=at_the_first(brief.close))
     assert run_at(None, resume=True).done < 12
+
+
+def test_a_run_whose_workers_all_go_away_ends_in_words(run_at: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "FILES_AT_ONCE", 1)
+    monkeypatch.setattr(cluster, "WORKERS_EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(cluster, "WORKERLESS_SECONDS", 0.5)
+    put(tmp_path / "in", [f"{number}.png" for number in range(12)])
+    with in_threads(protocol="tcp") as brief, pytest.raises(CrashError, match=r"all its workers are gone; start some and go on with --resume"):
+        run_at(brief.scheduler_address, watch=at_the_first(lambda: brief.scale(0)))
+
+
+def test_a_scheduler_without_workers_is_told_how_to_start_some(run_at: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "WORKERLESS_SECONDS", 0.2)
+    put(tmp_path / "in", ["a.png"])
+    with in_threads(workers=0, protocol="tcp") as empty, pytest.raises(SettingsError, match=r"has no workers; start some: dask worker tcp://127"):
+        run_at(empty.scheduler_address)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
