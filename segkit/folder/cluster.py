@@ -200,25 +200,27 @@ class Cluster:
             raise CrashError(f"--cluster {self._address}: all its workers are gone; start some and go on with --resume")
 
     def _settle(self, future: Any, running: dict[Any, Batch], queue: Queue) -> Iterator[Entry]:
-        """A finished one can fall back: then it is left where it is, and waited for again."""
-        killed = require_distributed().KilledWorker
-        try:
-            entries = future.result(RESULT_SECONDS) if future.status == "finished" else None
-        except (TimeoutError, CancelledError, killed):
-            return
-        batch = running.pop(future)
-        if entries is not None:
-            yield from self._accept(entries, batch, queue)
-        elif future.status == "cancelled":  # with the connection to the scheduler
-            queue.put_back(batch.sources)
-        elif not isinstance(error := future.exception(RESULT_SECONDS), killed):
+        """One that falls back, or whose result does not come, is left where it is, and waited for again."""
+        status = future.status  # asked once: it can be another a moment later
+        if status == "finished":
+            entries = _result_of(future)
+            if entries is not None:
+                yield from self._accept(entries, running.pop(future), queue)
+        elif status == "error":
+            yield from self._judge(future.exception(RESULT_SECONDS), running.pop(future), queue)
+        elif status == "cancelled":  # with the connection to the scheduler
+            queue.put_back(running.pop(future).sources)
+
+    def _judge(self, error: BaseException, batch: Batch, queue: Queue) -> Iterator[Entry]:
+        """Only a file that was alone is known to have ended its workers."""
+        if not isinstance(error, require_distributed().KilledWorker):
             raise error
-        elif batch.alone:
-            (source,) = batch.sources
-            what = f"ended the worker that was at it, {error.allowed_failures + 1} times"
-            yield self._work.failed(source, "E_CRASH", f"{source.name}: {what}; it may be damaged, or too large for its memory: leave it out")
-        else:
+        if not batch.alone:
             queue.suspect(batch.sources)
+            return
+        (source,) = batch.sources
+        what = f"ended the worker that was at it, {error.allowed_failures + 1} times"
+        yield self._work.failed(source, "E_CRASH", f"{source.name}: {what}; it may be damaged, or too large for its memory: leave it out")
 
     def _accept(self, entries: Iterable[Entry], batch: Batch, queue: Queue) -> Iterator[Entry]:
         """What is not in time goes back to the queue."""
@@ -267,6 +269,15 @@ class Queue:
 
     def suspect(self, sources: Iterable[Source]) -> None:
         self._suspects.extend(sources)
+
+
+def _result_of(future: Any) -> list[Entry] | None:
+    """None where it went away with its worker."""
+    try:
+        result: list[Entry] = future.result(RESULT_SECONDS)
+    except (TimeoutError, CancelledError, require_distributed().KilledWorker):
+        return None
+    return result
 
 
 def _divided(sources: Sequence[Source], shared: Collection[PurePath], size: int) -> Iterator[list[Source]]:

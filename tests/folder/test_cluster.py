@@ -356,6 +356,7 @@ def test_a_run_whose_workers_all_go_away_ends_in_words(run_at: Run, tmp_path: Pa
     monkeypatch.setattr(cluster, "FILES_AT_ONCE", 1)
     monkeypatch.setattr(cluster, "WORKERS_EVERY_SECONDS", 0.1)
     monkeypatch.setattr(cluster, "WORKERLESS_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "RESULT_SECONDS", 0.5)
     put(tmp_path / "in", [f"{number}.png" for number in range(12)])
     with in_threads(protocol="tcp") as brief, pytest.raises(CrashError, match=r"all its workers are gone; start some and go on with --resume"):
         run_at(brief.scheduler_address, watch=at_the_first(lambda: brief.scale(0)))
@@ -403,6 +404,24 @@ def test_a_suspect_waits_until_it_is_alone() -> None:
     assert queue.take(1, 2) is None
     assert queue.take(0, 2) == Batch([a], alone=True)
     assert queue.take(0, 2) is None
+
+
+class Lost:
+    """A future whose result went with its worker."""
+
+    def __init__(self, status: str) -> None:
+        self.status = status
+
+    def result(self, seconds: float) -> None:
+        raise TimeoutError
+
+
+@pytest.mark.parametrize("status", ["finished", "pending", "lost"])
+def test_a_result_that_went_with_its_worker_is_waited_for_again(status: str) -> None:
+    (a,), future = sources("a.png"), Lost(status)
+    running: dict[Any, Batch] = {future: Batch([a])}
+    assert list(cluster.Cluster(None, "", CHOICE)._settle(future, running, Queue([], (), workers=1))) == []
+    assert running == {future: Batch([a])}
 
 
 def test_a_worker_whose_time_is_up_still_does_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
