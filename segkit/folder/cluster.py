@@ -299,7 +299,7 @@ def _divided(sources: Sequence[Source], shared: Collection[PurePath], size: int)
 
 def _chunk_of(sources: Iterable[Source], work: Procedure) -> Chunk:
     """Whose paths hold wherever the worker's own folder is."""
-    absolute = tuple(replace(source, files=tuple(map(_absolute, source.files))) for source in sources)
+    absolute = tuple(Source(tuple(map(_absolute, source.files)), source.output) for source in sources)
     sharing = [source for source in absolute if source.output in work.shared]
     shared = frozenset(source.output for source in sharing)
     taken = {path for output in shared for path in masks_of(work.out / str(output)) if path in work.written}

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -247,10 +247,10 @@ def digest_of(path: Path) -> tuple[int, str]:
         return file.tell(), digest.hexdigest()
 
 
-def require_same_run(ledger: Ledger, fingerprint: str, out: Path, keys: Collection[str] | None = None) -> None:
+def require_same_run(ledger: Ledger, fingerprint: str, out: Path, keys: Callable[[], Collection[str]] | None = None) -> None:
     """Masks of two models, or of two settings, never lie side by side: nobody could tell which is which.
 
-    Where every mask is made anew, because `keys` has all its files, the ledger is; without `keys` nothing is forgotten.
+    Where every mask is made anew, because `keys` gives all its files, the ledger is; without `keys` nothing is forgotten.
 
     Raises
     ------
@@ -259,7 +259,8 @@ def require_same_run(ledger: Ledger, fingerprint: str, out: Path, keys: Collecti
     """
     if not ledger.about or ledger.about.get("fingerprint") == fingerprint:
         return
-    if any(entry.result is not None and (keys is None or entry.key not in keys) for entry in ledger.entries()):
+    anew = keys() if keys is not None else ()
+    if any(entry.result is not None and entry.key not in anew for entry in ledger.entries()):
         raise SettingsError(f"{out}: holds masks of another model or of other settings; choose another folder with -o, or start anew with --overwrite")
     ledger.forget()
 

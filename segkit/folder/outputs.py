@@ -124,7 +124,7 @@ def concerns_one_name(error: WriteError) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENAMETOOLONG, errno.EISDIR)
 
 
-def check_out(sources: Iterable[Source], out: Path) -> None:
+def check_out(sources: Sequence[Source], out: Path) -> None:
     """Before the first picture is read.
 
     Raises
@@ -148,11 +148,11 @@ def check_out(sources: Iterable[Source], out: Path) -> None:
         raise SettingsError(f"{out}: can't be written to: {reason(error)}") from error
 
 
-def _check_names(sources: Iterable[Source], out: Path) -> None:
-    sources = list(sources)
+def _check_names(sources: Sequence[Source], out: Path) -> None:
     for source in sources:
-        if source.output.parts[0] in BESIDE and len(source.output.parts) > 1:
-            raise CollisionError(f"{source.name}: its mask would lie among the {source.output.parts[0]} of OUT; rename that folder below INPUT")
+        parts = source.output.parts
+        if parts[0] in BESIDE and len(parts) > 1:
+            raise CollisionError(f"{source.name}: its mask would lie among the {parts[0]} of OUT; rename that folder below INPUT")
     files = (file.resolve() if file.is_symlink() else file for source in sources for file in source.files)
     read_from = {folder.resolve() for folder in {file.parent for file in files}}      # few folders, perhaps of millions of files
     written_to = {folder for folder in {(out / source.output).parent for source in sources} if folder.resolve() in read_from}

@@ -6,11 +6,10 @@ import hashlib
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +28,7 @@ from segkit.interrupt import Stop, listening
 from segkit.io import ReadSettings, Source, choose_split, read_manifest, write_json
 from segkit.io.apart import PATIENCE_SECONDS, Reader, state_of
 from segkit.io.claim import claimed
-from segkit.io.files import check_outputs, stem
+from segkit.io.files import check_outputs, shared_outputs, stem
 from segkit.predict import Model
 
 
@@ -152,10 +151,10 @@ def predict_files(
         if options.overwrite:
             ledger.forget()
         about = _about(model, predict, read, sources, known_failures)
-        require_same_run(ledger, about["fingerprint"], out, None if options.resume else {source.key for source in sources})
+        require_same_run(ledger, about["fingerprint"], out, None if options.resume else lambda: {source.key for source in sources})
         if part.count == 1:
             sweep(out)
-        shared = frozenset(output for output, count in Counter(source.output for source in sources).items() if count > 1)
+        shared = shared_outputs(sources)
         work = Procedure(model, out, predict, read, extras, shared, ledger.outputs_of)
         return Job(work, options, ledger, elsewhere).run(sources, known_failures, about, watch)
 
@@ -265,7 +264,7 @@ def _about(model: Model, predict: PredictSettings, read: ReadSettings, sources: 
     flips = [model.run.augment.horizontal_flip > 0, model.run.augment.vertical_flip > 0] if predict.tta else []
     settings = [model.fingerprint, model.labels.mapping, preprocess, predict.model_dump(mode="json"), read.model_dump(mode="json"), flips]
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
-    keys = [*(source.key for source in sources), *(failure.path for failure in failures)]
+    keys = chain((source.key for source in sources), (failure.path for failure in failures))
     return {"segkit": __version__, "fingerprint": fingerprint, "classes": list(model.labels.foreground), **listing_of(keys)}
 
 
