@@ -274,6 +274,15 @@ def test_an_address_that_others_reach_needs_tls(address: str) -> None:
         pass
 
 
+def test_a_worker_that_others_reach_needs_tls_too() -> None:
+    class Client:
+        def nthreads(self) -> dict[str, int]:
+            return {"tcp://127.0.0.1:40001": 1, "tcp://10.0.0.5:40002": 1}
+
+    with pytest.raises(SettingsError, match=r"worker tcp://10\.0\.0\.5:40002: is neither loopback nor TLS"):
+        cluster.Cluster(Client(), "", CHOICE)._look_for_workers()
+
+
 @pytest.mark.parametrize("address", ["ucx://127.0.0.1:8786", "tcp://127.0.0.1", "tcp://127.0.0.1:port", "LOCAL", "tls://:8786", "inproc://1/2/3"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(SettingsError, match=r"expected local, tcp://127\.0\.0\.1:PORT or tls://HOST:PORT"), connected(address):
