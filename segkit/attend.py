@@ -84,7 +84,7 @@ class Eye:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.along_slices = engine.along_slices
+        self.along_slices, self.batch_pixels = engine.along_slices, engine.batch_pixels
         self.strides: dict[str, int] = {}
 
     def __call__(self, batch: Tensor) -> Tensor:

@@ -16,9 +16,6 @@ from torch import Tensor
 from segkit.augment import AugmentSettings
 from segkit.patches import Band, Sliceable, Stitcher, TileSettings, Window, cut, join, plan_windows
 
-BATCH_PIXELS = 1024 * 1024
-"""Patches go through the network together up to so many pixels: enough to keep it busy, little enough to stay in memory."""
-
 SMALLEST_TILE = 128
 """Pixels along a side: a patch that is too much for the memory at this size is given up."""
 
@@ -31,6 +28,8 @@ Flips: TypeAlias = Sequence[tuple[int, ...]]
 
 class Scorer(Protocol):
     """An engine, or what stands in for one."""
+
+    batch_pixels: int
 
     @property
     def along_slices(self) -> bool: ...
@@ -68,7 +67,7 @@ def score(
     An owner without a picture passes in its turn. `classes` is K; where it is not known, `tiles.skip_flat` means nothing.
     """
     given_up: set[Stitcher] = set()
-    for group in _groups(_jobs(pictures, tiles if classes else tiles.model_copy(update={"skip_flat": 0.0}), given_up)):
+    for group in _groups(_jobs(pictures, tiles if classes else tiles.model_copy(update={"skip_flat": 0.0}), given_up), engine.batch_pixels):
         if not isinstance(group, list):
             yield group.owner, None
             continue
@@ -101,8 +100,8 @@ def is_flat(patch: Tensor, limit: float) -> bool:
     return limit > 0 and bool((patch.flatten(1).std(dim=1, correction=0) < limit).all())
 
 
-def _groups(jobs: Iterable[_Job | _Nothing]) -> Iterator[list[_Job] | _Nothing]:
-    """Neighbours of one shape, up to `BATCH_PIXELS` together."""
+def _groups(jobs: Iterable[_Job | _Nothing], pixels: int) -> Iterator[list[_Job] | _Nothing]:
+    """Neighbours of one shape, up to so many pixels together."""
     group: list[_Job] = []
     for job in jobs:
         if group and (isinstance(job, _Nothing) or job.patch.shape != group[0].patch.shape):
@@ -112,16 +111,16 @@ def _groups(jobs: Iterable[_Job | _Nothing]) -> Iterator[list[_Job] | _Nothing]:
             yield job
             continue
         group.append(job)
-        if len(group) >= at_once(job.patch.shape):
+        if len(group) >= at_once(job.patch.shape, pixels):
             yield group
             group = []
     if group:
         yield group
 
 
-def at_once(shape: Sequence[int]) -> int:
-    """How many patches (..., h, w) make a batch."""
-    return max(1, BATCH_PIXELS // (shape[-2] * shape[-1]))
+def at_once(shape: Sequence[int], pixels: int) -> int:
+    """How many patches (..., h, w) make a batch of so many pixels."""
+    return max(1, pixels // (shape[-2] * shape[-1]))
 
 
 def _score_group(group: Sequence[_Job], engine: Scorer, flips: Flips, classes: int) -> Iterator[tuple[_Job, Tensor | MemoryError]]:
@@ -199,7 +198,7 @@ def _along(walk: Callable[[], Iterator[Sliceable]], window: Window, engine: Scor
     """One window of every slice, (K, h, w) each: the mean over the flips."""
 
     def batches(axes: tuple[int, ...]) -> Iterator[Tensor]:
-        for batch in _batched(walk(), at_once((window.height, window.width))):
+        for batch in _batched(walk(), at_once((window.height, window.width), engine.batch_pixels)):
             yield torch.cat([cut(picture, [window]) for picture in batch]).flip(axes)
 
     passes = [map(partial(torch.flip, dims=axes), engine.score_volume(partial(batches, axes))) for axes in flips]

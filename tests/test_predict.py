@@ -165,6 +165,7 @@ def test_pictures_of_different_sizes_share_batches_and_come_back_in_order(model:
 
     class Counting:
         along_slices = False
+        batch_pixels = 2**20
 
         def __call__(self, batch: torch.Tensor) -> torch.Tensor:
             batches.append(tuple(batch.shape))
@@ -185,6 +186,7 @@ class Forgetful:
     """An engine whose memory holds so many pixels at a time."""
 
     along_slices = False
+    batch_pixels = 2**20
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels

@@ -19,11 +19,13 @@ class Engine(Protocol):
     ----------
     name : as in ``--engine``
     device, precision : what was chosen; they belong to the result
+    batch_pixels : of all patches of a batch together, the number at which it is fastest
     """
 
     name: str
     device: torch.device
     precision: Precision
+    batch_pixels: int
 
     def __call__(self, batch: Tensor) -> Tensor: ...
 

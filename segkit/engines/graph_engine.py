@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from segkit.engines.extras import require
 from segkit.engines.graph import export_graph, graph_key, grow, multiple_of
-from segkit.engines.hardware import Precision, choose_precision
+from segkit.engines.hardware import Precision, batch_pixels, choose_precision
 from segkit.engines.shelf import Shelf
 from segkit.engines.torch_engine import attention_paths, looks_along_slices
 from segkit.errors import DeviceError, SettingsError
@@ -46,6 +46,7 @@ class GraphEngine(ABC):
         if device not in ("auto", "cpu"):
             raise DeviceError(f"the engine {self.name} runs on the CPU, {device!r} was asked for; choose the device cpu or the engine torch")
         self.device = torch.device("cpu")
+        self.batch_pixels = batch_pixels(self.device)
         self.precision = self._choose_precision(precision)
         self._multiple = multiple_of(network)
         self._hidden = attention_paths(network)

@@ -58,6 +58,15 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
     return "bf16" if device.type == "cpu" and has_amx() else "fp32"
 
 
+def batch_pixels(device: torch.device) -> int:
+    """Pixels of all patches together that go through a network at once.
+
+    A processor is busy with a single patch of 512×512, and slower with several, whose maps its caches don't hold; at 128×128 sixteen were
+    1.6 times as fast as one by one (ResNet-34 U-Net, two cores). A GPU takes as many as memory easily holds.
+    """
+    return 2**18 if device.type == "cpu" else 2**22
+
+
 def has_amx() -> bool:
     """Whether the processor multiplies bfloat16 matrices in AMX tiles."""
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from segkit.engines.hardware import DTYPES, choose_device, choose_precision
+from segkit.engines.hardware import DTYPES, batch_pixels, choose_device, choose_precision
 
 
 class TorchEngine:
@@ -27,6 +27,7 @@ class TorchEngine:
     def __init__(self, network: nn.Module, device: str = "auto", precision: str = "auto") -> None:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
+        self.batch_pixels = batch_pixels(self.device)
         self._dtype = DTYPES[self.precision]
         self._multiple = int(getattr(network, "multiple", 1))   # a network grows its pictures at their ends to a multiple of it
         folded = fold_batch_norms(copy.deepcopy(network).float().eval())

@@ -55,7 +55,7 @@ class FixedRange(BaseModel):
                 "(preprocess.intensity); rescale the picture, or train with its own range or a window"
             )
         centre, half = (self.low + self.high) / 2, (self.high - self.low) / 2
-        return lambda picture: ((picture - centre) / half).clamp(*self.model_range)
+        return lambda picture: (picture - centre).div_(half).clamp_(*self.model_range)
 
 
 class Window(BaseModel):
@@ -69,7 +69,7 @@ class Window(BaseModel):
     model_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def measure(self, image: Image) -> Normalise:
-        return lambda picture: ((picture - self.level) / (self.width / 2)).clamp(-1, 1)
+        return lambda picture: (picture - self.level).div_(self.width / 2).clamp_(-1, 1)
 
 
 class ZScore(BaseModel):
@@ -98,7 +98,7 @@ class ZScore(BaseModel):
         deviation = clipped.std(axis=1)
         low_, high_, mean = (torch.from_numpy(v).float()[:, None, None] for v in (low, high, clipped.mean(axis=1)))
         scale = torch.from_numpy(np.where(deviation > 0, deviation, 1.0)).float()[:, None, None]  # a constant picture becomes 0
-        return lambda picture: ((torch.minimum(torch.maximum(picture, low_), high_) - mean) / scale).clamp(*self.model_range)
+        return lambda picture: torch.minimum(torch.maximum(picture, low_), high_).sub_(mean).div_(scale).clamp_(*self.model_range)
 
 
 IntensitySettings: TypeAlias = Annotated[FixedRange | Window | ZScore, Field(discriminator="kind")]

@@ -91,12 +91,12 @@ def test_the_order_of_the_slices_matters_to_a_whole_network_and_only_within_a_ru
 
 
 @pytest.mark.parametrize("whole_up_to", [0, 10**6])
-def test_prediction_walks_the_whole_volume_however_it_is_cut(whole_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prediction_walks_the_whole_volume_however_it_is_cut(whole_up_to: int) -> None:
     network = scanner()
     engine = TorchEngine(network, "cpu", "fp32")
     volume = torch.randn(7, 1, 32, 48)
     tiles = TileSettings(whole_up_to=whole_up_to, tile=(32, 48))
-    monkeypatch.setattr("segkit.score.BATCH_PIXELS", 3 * 32 * 48)          # three slices at a time, and one at the end
+    engine.batch_pixels = 3 * 32 * 48                                      # three slices at a time, and one at the end
     with torch.no_grad():
         expected = network(volume[None])
     scored = torch.stack(list(score_volume(lambda: iter(volume), (32, 48), engine, tiles)))
