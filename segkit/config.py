@@ -19,7 +19,7 @@ from segkit.errors import SettingsError, VanishedError, nearest, shown
 from segkit.io.origin import ReadSettings
 from segkit.labels import Labels
 from segkit.losses import LossSettings
-from segkit.models import COMBINATIONS, ModelSettings, UNetSettings, plain_name, spell_out
+from segkit.models import COMBINATIONS, ModelSettings, UNetSettings, is_name, plain_name, spell_out
 from segkit.patches import TileSettings
 from segkit.postprocess import PostprocessSettings
 from segkit.preprocess import PreprocessSettings
@@ -279,7 +279,7 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
         return validate_run(tree, str(path))
     except SettingsError as error:
         renamed = _group(tree, "model").get("name")
-        if not kept or renamed == before:
+        if not kept or renamed == before or not is_name(str(renamed)):
             raise
         raise SettingsError(f"{error}; model.name leaves what the file says besides of the model ({', '.join(kept)}), model={renamed} replaces it") from error
 

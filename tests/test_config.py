@@ -96,6 +96,8 @@ def test_a_new_name_beside_settings_of_the_old_network_says_how_to_replace_them(
         load_run(path, ["model.name=cpfnet"])
     with pytest.raises(SettingsError, match=r"leave decoder_\* out$"):                             # no new name, no such advice
         load_run(path, ["model.skip=gpg"])
+    with pytest.raises(SettingsError, match=r"did you mean cpfnet\?$"):
+        load_run(path, ["model.name=cpfnett"])
 
 
 @pytest.mark.parametrize(
