@@ -19,6 +19,7 @@ from segkit.config import PredictSettings
 from segkit.io import find_sources
 from segkit.patches import TileSettings, plan_windows
 from segkit.predict import Model, Segmentation, load, segment
+from segkit.preprocess import prepare
 
 SAMPLES = Path(__file__).parents[1] / "data_samples" / "vessels" / "images"
 
@@ -56,7 +57,7 @@ def main() -> None:
             assert whole.probabilities is not None
             difference = np.abs(found.probabilities.astype(np.float32) - whole.probabilities.astype(np.float32))
             largest, mean, seconds = max(largest, float(difference.max())), mean + float(difference.mean()) / len(images), seconds + taken
-            shape = found.mask.indices.shape[-2:]
+            shape = prepare(image, model.run.preprocess).target         # the grid that is cut
             scored += sum(window.height * window.width for window in plan_windows(shape, tiles)) / (shape[0] * shape[1]) / len(images)
         print(f"{overlap:>8.4f} {agree / max(both, 1):>8.4f} {largest:>8.3f} {mean:>9.5f} {scored:>7.2f} {seconds / sum(taken for _, taken in wholes):>6.2f}")
 
