@@ -70,8 +70,13 @@ CHUNK = 1 << 20
 SHOWN = 4
 """Names of tensors in one line of a report; the report's fields have them all."""
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+COUNTER = "num_batches_tracked"
+
+STATISTICS = ("running_mean", "running_var", COUNTER)
 """What batch norms hold besides scale and shift."""
+
+STEM, ATTENTION = "conv1.", ".attention."
+"""In the names of a ResNet's first convolutions, and of what stands at the end of its branches."""
 
 MISSHAPEN = "of another shape in the file"
 NOT_THERE = "not in the file"
@@ -295,7 +300,7 @@ def fit_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], source: str =
     fitted |= adapted
     if 2 * len(fitted) < len(own):
         raise WeightsError(f"{source}: holds weights of another network, {len(fitted)} of the encoder's {len(own)} tensors fit; {_whose(given, own, name)}")
-    _require_whole(own, given, source, name)
+    _require_whole(own, given, source)
     encoder.load_state_dict(fitted, strict=False)
     fresh = {key: MISSHAPEN if key in given else NOT_THERE for key in own if key not in fitted}
     left_out = {prefix + key: _why_left_out(key, own) for key in given if key not in fitted}
@@ -310,13 +315,17 @@ def _require_same(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source
         raise WeightsError(f"{source}: holds weights of {theirs}, the encoder is {mine}; set model.encoder to {theirs}, or give other weights")
 
 
-def _require_whole(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, name: str | None) -> None:
-    """WeightsError where parts of the encoder are missing in the file, but for attention, which published weights lack, and counters, which old files lack."""
-    mine = name or recognise(own)
-    expected = _shapes_of(trunk_of(mine)) if mine in ENCODERS else own
-    missing = [key for key in own if key in expected and key not in given and not key.endswith("num_batches_tracked")]
-    if missing:
-        raise WeightsError(f"{source}: holds a part of the encoder only, {len(missing)} tensors are missing: {_shorten(missing)}; give a file with all of them")
+def _require_whole(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
+    """WeightsError where a part of the encoder is missing in the file that published files have.
+
+    They lack attention, may have another stem, and old ones lack the counters of batch norms: these start fresh.
+    """
+    missing = [key for key in own if key not in given and not (key.startswith(STEM) or ATTENTION in key or key.endswith(COUNTER))]
+    if not missing:
+        return
+    if all(key.endswith(STATISTICS) for key in missing):
+        raise WeightsError(f"{source}: is of an encoder with another norm, without {_shorten(missing)}; set model.norm as it was there, or give other weights")
+    raise WeightsError(f"{source}: holds a part of the encoder only, it lacks {_shorten(missing)}; give a file with all of it")
 
 
 def _adapt_stem(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -344,8 +353,8 @@ def adapt_channels(weight: Tensor, channels: int) -> Tensor:
 
 
 def recognise(weights: Mapping[str, Tensor]) -> str | None:
-    """The encoder that has most in common with these weights, by names and shapes; None where none has two thirds."""
-    trunk = {key: value.shape for key, value in weights.items() if not key.startswith(HEADS)}
+    """The encoder that has most in common with these weights, by names and shapes of all but norms; None where none has two thirds."""
+    trunk = {key: value.shape for key, value in weights.items() if value.ndim > 1 and not key.startswith(HEADS)}
     shares: dict[str, float] = {}
     for name in ENCODERS:
         own = _shapes_of(name)
@@ -357,7 +366,7 @@ def recognise(weights: Mapping[str, Tensor]) -> str | None:
 @cache
 def _shapes_of(name: str) -> dict[str, torch.Size]:
     with torch.device("meta"):                                           # takes no memory
-        return {key: value.shape for key, value in build_encoder(name).state_dict().items()}
+        return {key: value.shape for key, value in build_encoder(name).state_dict().items() if value.ndim > 1}
 
 
 def _prefix(weights: Mapping[str, Tensor]) -> str:

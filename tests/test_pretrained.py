@@ -261,10 +261,31 @@ def test_a_part_of_an_encoder_is_not_taken_for_the_whole(resnet18: dict[str, Ten
     part = {key: value for key, value in resnet18.items() if key.startswith(("layer2", "layer3", "layer4"))}
     encoder = shell("resnet18")
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
-    found = r"holds a part of the encoder only, 25 tensors are missing: conv1\.weight, bn1\.weight, .* \(21 more\); give a file"
-    with pytest.raises(WeightsError, match=found):                                # the stem has 5 of those that count, layer1 has 20
+    found = r"holds a part of the encoder only, it lacks bn1\.weight, bn1\.bias, .* \(20 more\); give a file"
+    with pytest.raises(WeightsError, match=found):                                # bn1 has 4 that count, layer1 has 20
         fit_encoder(encoder, part, name="resnet18")
     assert all(torch.equal(value, before[key]) or value.isnan().any() for key, value in encoder.state_dict().items())
+
+
+def test_weights_with_other_norms_are_known_and_refused_where_they_lack_something() -> None:
+    grouped = build_encoder("resnet18", norm="group").state_dict()
+    assert recognise(grouped) == "resnet18"
+    with pytest.raises(WeightsError, match=r"is of an encoder with another norm, without bn1\.running_mean, .*; set model\.norm as it was there"):
+        fit_encoder(shell("resnet18"), grouped)
+    with pytest.raises(WeightsError, match="holds weights of resnet18, the encoder is resnet34"):
+        fit_encoder(shell("resnet34", norm="group"), grouped)
+
+
+def test_between_stems_all_but_the_stem_is_taken() -> None:
+    for one, other in (("deep", "default"), ("default", "deep")):
+        report = fit_encoder(shell("resnet18", stem=one), build_encoder("resnet18", stem=other).state_dict())
+        assert len(report.loaded) == 119
+        assert all(key.startswith("conv1.") for key in (*report.fresh, *report.left_out))
+
+
+def test_a_plain_encoder_without_norms_does_not_take_half_of_one_with() -> None:
+    with pytest.raises(WeightsError, match=r"holds a part of the encoder only, it lacks stages\.0\.2\.weight"):
+        fit_encoder(build_encoder("plain", feature_scale=16, batchnorm=False), build_encoder("plain", feature_scale=16).state_dict())
 
 
 def test_an_encoder_with_other_norms_says_what_it_can_not_use(resnet18: dict[str, Tensor]) -> None:

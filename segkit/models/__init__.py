@@ -119,7 +119,7 @@ def build_classifier(name: str, num_classes: int = 1000, **options: Any) -> nn.M
     SettingsError
         No encoder has that name, it has no such option, or it is no classifier's trunk; `num_classes` is no number of classes.
     """
-    if not isinstance(num_classes, int) or num_classes < 1:
+    if type(num_classes) is not int or num_classes < 1:
         raise SettingsError(f"build_classifier({name!r}): num_classes is {shown(num_classes)}; expected a whole number from 1 on")
     settings = _check(EncoderSettings, {"encoder": name, **options}, f"build_classifier({name!r})")
     return ENCODERS[name](settings, num_classes)

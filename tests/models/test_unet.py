@@ -123,7 +123,7 @@ def test_an_unknown_option_gets_the_nearest_one_or_all(name: str, option: str, m
         build_model(name, **{option: 3})
 
 
-@pytest.mark.parametrize("num_classes", [-5, 0, "ten", 2.5])
+@pytest.mark.parametrize("num_classes", [-5, 0, "ten", 2.5, True])
 def test_a_classifier_has_a_whole_number_of_classes(num_classes: int) -> None:
     with pytest.raises(SettingsError, match=r"build_classifier\('resnet18'\): num_classes is .*; expected a whole number from 1 on"):
         build_classifier("resnet18", num_classes)
