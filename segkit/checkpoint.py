@@ -226,7 +226,8 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
             f"{path}: needs code to be executed to be read, so it was not; on a machine where you trust it, save only model.state_dict() and bring that file"
         ) from error
     except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise WeightsError(f"{path}: {_what_it_is(path, error)}") from error
+        wanted = "expected a state dict (.pth, .safetensors): copy the file anew, or save model.state_dict()"
+        raise WeightsError(f"{path}: {_what_it_is(path, error)}; {wanted}") from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__}; expected a state dict")
     return content
@@ -234,7 +235,7 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
 
 def _read_torch(path: Path) -> Any:
     with torch.serialization.safe_globals(PLAIN_DATA), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Detected pickle protocol")        # where that matters, UNREADABLE is raised
+        warnings.simplefilter("ignore")                                      # of pickle protocols, old storages, programs: what matters is raised
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -291,6 +292,8 @@ def _what_it_is(path: Path, error: Exception) -> str:
         return "is empty"
     with open_file(path) as file:
         start = file.read(512)
+    if "TorchScript" in str(error):
+        return "is a TorchScript archive, which is a program"
     if start.startswith(TORCH_STARTS):
         return f"is a PyTorch file, or the cut-off start of one ({error})"
     if start[8:9] == b"{":

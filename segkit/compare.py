@@ -270,7 +270,7 @@ def parse_vary(texts: Sequence[str]) -> list[dict[str, Any]]:
 def variant_name(overrides: Mapping[str, Any]) -> str:
     """``{"model.skip": "cbam", "train.patch": [64, 32]}`` -> ``skip=cbam,patch=64x32``: fit for a folder."""
     text = ",".join(f"{key.rpartition('.')[2]}={_spelled(value)}" for key, value in overrides.items())
-    return "".join(letter if letter.isalnum() or letter in "=,.-_" else "-" for letter in text)
+    return "".join(letter if letter.isalnum() or letter in "=,.-_+" else "-" for letter in text)
 
 
 def _spelled(value: Any) -> str:

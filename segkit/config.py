@@ -245,6 +245,7 @@ PATH_KEYS = (("data", "manifest"), ("data", "images"), ("data", "masks"), ("trai
 def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> RunConfig:
     """Read a YAML file; `overrides` are ``"a.b=c"`` texts that replace single settings, and so are `values`, ``{"a.b": c}``, last.
 
+    A whole group comes before its settings, wherever it stands: ``model.skip=se`` and ``model=cpfnet`` are CPFNet with SE on its skips.
     Paths in the file are relative to the file, those in overrides to the current folder; ~ is the user's own.
 
     Raises
@@ -268,12 +269,8 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
         if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str) and not _stands_alone(key, tree[room][key]):
             tree[room][key] = str(path.parent / tree[room][key])
     before, kept = _group(tree, "model").get("name"), [name for name in _group(tree, "model") if name != "name"]
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator:
-            raise SettingsError(f"--set {override!r}: expected a.b=value, for example train.learning_rate=3e-4")
-        _replace(tree, key.strip(), parse_yaml(text, f"--set {key}"))
-    for key, value in (values or {}).items():
+    changes = [*map(_parse_override, overrides), *(values or {}).items()]
+    for key, value in sorted(changes, key=lambda change: change[0].count(".")):
         _replace(tree, key, value)
     try:
         return validate_run(tree, str(path))
@@ -358,12 +355,21 @@ def _kind(model: type[BaseModel]) -> Any:
     return next((model.model_fields[name].default for name in ("kind", "name") if name in model.model_fields), None)
 
 
+def _parse_override(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise SettingsError(f"--set {text!r}: expected a.b=value, for example train.learning_rate=3e-4")
+    return key.strip(), parse_yaml(value, f"--set {key}")
+
+
 def _replace(tree: dict[str, Any], path: str, value: Any) -> None:
     keys = path.split(".")
     if not all(keys):
         raise SettingsError(f"--set {path!r}: expected a.b=value, for example train.learning_rate=3e-4")
     for key in keys[:-1]:
         inner = tree.setdefault(key, {})
+        if key == "model" and isinstance(inner, str):                      # a network by its name alone
+            inner = tree[key] = {"name": inner}
         if not isinstance(inner, dict):
             raise SettingsError(f"--set {path!r}: {key} is a value, not a group of settings")
         tree = inner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +175,10 @@ def test_a_pickle_protocol_that_is_not_read_is_no_code(tmp_path: Path, protocol:
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"", "is empty$"),
+        (b"", "is empty; expected a state dict"),
         (pickle.dumps({"a": 1}, protocol=4), "is a pickle, which is not read"),
-        (b"\n<!DOCTYPE html><html>404</html>", "is a web page$"),
-        ("gewicht: 3, größe: 4\n".encode(), "is a text$"),
+        (b"\n<!DOCTYPE html><html>404</html>", "is a web page; expected"),
+        ("gewicht: 3, größe: 4\n".encode(), "is a text; expected"),
         ((600).to_bytes(8, "little") + b'{"a": {"dtype": "F32"', r"is a damaged safetensors file \("),
         (b"\x93\x00\x01" * 9, r"is not a safetensors file, or is damaged \("),
     ],
@@ -186,6 +187,14 @@ def test_what_is_no_weights_file_is_told_by_what_it_is(tmp_path: Path, content: 
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(WeightsError, match=found):
         read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_program_is_no_weights(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Identity()), tmp_path / "w.pt")
+    warnings.simplefilter("error")                                                # pytest puts it back behind each test
+    with pytest.raises(WeightsError, match=r"is a TorchScript archive, which is a program; expected a state dict .*save model\.state_dict\(\)$"):
+        read_weights(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize(

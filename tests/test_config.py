@@ -89,6 +89,16 @@ def test_a_name_alone_stands_for_a_network_with_its_usual_parts(tmp_path: Path, 
     assert load_run(write(tmp_path, "model: {encoder: resnet18, decoder_widths: [8, 8, 8, 8]}"), ["model=cpfnet"]) == run
 
 
+@pytest.mark.parametrize("overrides", [["model.skip=se", "model=CPFNet"], ["model=cpfnet", "model.skip=se"]])
+def test_a_group_comes_before_its_settings_wherever_it_stands(tmp_path: Path, overrides: list[str]) -> None:
+    path = write(tmp_path, "model: {encoder: resnet18}")
+    for run in (load_run(path, overrides), load_run(path, overrides[:1], dict([overrides[1].split("=")]))):
+        assert (run.model.encoder, run.model.skip) == ("resnet34", "se")
+        assert run.remarks == ("cpfnet with skip se in place of gpg",)
+    assert load_run(write(tmp_path, "model: cpfnet"), ["model.skip=se"]).model.skip == "se"
+    assert load_run(path, ["model.skip=se", "model.skip=cbam"]).model.skip == "cbam"          # of two alike the later one
+
+
 def test_a_new_name_beside_settings_of_the_old_network_says_how_to_replace_them(tmp_path: Path) -> None:
     path = write(tmp_path, "model: {name: unet, encoder: resnet18, decoder_widths: [8, 8, 8, 8]}")
     left = r"leave decoder_\* out; model\.name leaves what the file says besides of the model \(encoder, decoder_widths\), model=cpfnet replaces it"

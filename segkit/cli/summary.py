@@ -88,7 +88,7 @@ def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_j
 def _size(text: str) -> tuple[int, int]:
     from segkit.errors import SettingsError
 
-    found = re.fullmatch("([1-9][0-9]{0,6})x([1-9][0-9]{0,6})", text)
+    found = re.fullmatch("([1-9][0-9]{0,6})[xX×]([1-9][0-9]{0,6})", text)
     if found is None or max(int(found[1]), int(found[2])) > LARGEST_SIDE:
         raise SettingsError(f"--size {text}: expected rows and columns, each from 1 to {LARGEST_SIDE:,}, as in 512x512")
     return int(found[1]), int(found[2])
