@@ -365,7 +365,7 @@ def check(jobs: Sequence[Job], split: str | None, watching: Watching) -> None:
             require_apart(training, scored, f"--split {split}")
             require_files(scored)
         require_same(job, training)
-        require_model(job)
+    require_models(jobs)
     firsts = [job for job in jobs if job.seed == jobs[0].seed]
     for job in firsts:
         choose_precision(job.run.train.precision, choose_device(job.run.train.device))
@@ -396,14 +396,18 @@ def require_same(job: Job, training: Sequence[Case]) -> None:
         raise SettingsError(f"{job.place}: holds a run that was trained on other pictures; {advice}")
 
 
-def require_model(job: Job) -> None:
-    """WeightsError where a run is finished and its model can't be loaded: it will be scored with it."""
-    if not job.is_finished:
-        return
-    try:
-        load_model(job.place)
-    except (VanishedError, WeightsError) as error:
-        raise WeightsError(f"{error}; remove {job.place} to train that run again") from error
+def require_models(jobs: Sequence[Job]) -> None:
+    """WeightsError that names all runs that are finished and whose model can't be loaded: they will be scored with it."""
+    damaged: dict[Path, str] = {}
+    for job in jobs:
+        try:
+            if job.is_finished:
+                load_model(job.place)
+        except (VanishedError, WeightsError) as error:
+            damaged[job.place] = str(error)
+    if damaged:
+        which = "that run" if len(damaged) == 1 else "these runs"
+        raise WeightsError(f"{'; '.join(damaged.values())}; remove {', '.join(map(str, damaged))} to train {which} again")
 
 
 def train_once(job: Job, watcher: Watcher) -> Outcome:

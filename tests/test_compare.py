@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,12 +39,13 @@ from segkit.compare import (
     parse_vary,
     plan_variants,
     remarks,
+    require_models,
     tabulate,
     variant_name,
 )
 from segkit.config import RunConfig
 from segkit.dataset import Case
-from segkit.errors import SettingsError
+from segkit.errors import SettingsError, WeightsError
 from segkit.train import Outcome, Report, Silence
 
 
@@ -407,6 +409,12 @@ def test_a_finished_run_whose_model_is_gone_or_cut_short_is_told_before_another_
     assert told.startswith(f"segkit: {place if kept is None else model}: ")
     assert told.endswith(f"; remove {place} to train that run again")
     assert not (place.parent.parent / "skip=se").exists()
+
+
+def test_all_runs_whose_models_are_gone_are_told_together(tmp_path: Path) -> None:
+    jobs = [SimpleNamespace(place=tmp_path / name, is_finished=name != "c") for name in "abc"]
+    with pytest.raises(WeightsError, match=r"a: no such .*; .*b: no such .*; remove \S+a, \S+b to train these runs again"):
+        require_models(jobs)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
