@@ -11,6 +11,7 @@ import hashlib
 import json
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -225,7 +226,9 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
         raise WeightsError(
             f"{path}: needs code to be executed to be read, so it was not; on a machine where you trust it, save only model.state_dict() and bring that file"
         ) from error
-    except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except WeightsError:
+        raise
+    except (safetensors.SafetensorError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
         wanted = "expected a state dict (.pth, .safetensors): copy the file anew, or save model.state_dict()"
         raise WeightsError(f"{path}: {_what_it_is(path, error)}; {wanted}") from error
     if not isinstance(content, Mapping):
@@ -234,9 +237,20 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
 
 
 def _read_torch(path: Path) -> Any:
+    _require_sound(path)
     with torch.serialization.safe_globals(PLAIN_DATA), warnings.catch_warnings():
         warnings.simplefilter("ignore")                                      # of pickle protocols, old storages, programs: what matters is raised
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _require_sound(path: Path) -> None:
+    """WeightsError where a part of the archive has another checksum than it says, which torch does not look at."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise WeightsError(f"{path}: {damaged} in it has another checksum than it says: it is damaged, or was saved without checksums; copy or save it anew")
 
 
 def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
@@ -274,7 +288,7 @@ def _require_plain(path: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def _require_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
-    bad = [key for key, value in weights.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
+    bad = [key for key, value in weights.items() if value.is_floating_point() and not bool(torch.isfinite(value.float()).all())]  # float64 may hold more
     if bad:
         found = f"{bad[0]} holds" if len(bad) == 1 else f"{len(bad)} tensors hold"
         first = "" if len(bad) == 1 else f", first {bad[0]}"

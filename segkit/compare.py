@@ -257,7 +257,7 @@ def parse_vary(texts: Sequence[str]) -> list[dict[str, Any]]:
             choices = parse_yaml(f"[{values}]", f"--vary {text!r}")
         except SettingsError as error:
             raise SettingsError(f"{error}; {EXPECTED}") from error
-        if not choices or not all(part.strip() for part in key.split(".")):
+        if not choices or values.rstrip().endswith(",") or not all(part.strip() for part in key.split(".")):
             raise SettingsError(f"--vary {text!r}: {EXPECTED}")
         if key.strip() == "train.seed":
             raise SettingsError(f"--vary {text!r}: every variant is trained with the same seeds; --seeds N says how many")

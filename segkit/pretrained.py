@@ -17,6 +17,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from http.client import HTTPException
@@ -216,11 +217,16 @@ def fetch(url: str, folder: Path, told: Told = silent) -> Path:
     if path.is_file():
         _require_right_file(path, url, path)
         return path
-    with atomic_path(path) as temporary:
-        with temporary.open("wb") as file:
-            for chunk in _chunks(url, path, told):
-                file.write(chunk)
-        _require_right_file(temporary, url, path)
+    try:
+        with atomic_path(path) as temporary:
+            with temporary.open("wb") as file:
+                for chunk in _chunks(url, path, told):
+                    file.write(chunk)
+            _require_right_file(temporary, url, path)
+    except BaseException:
+        with suppress(OSError):                                          # it is kept where anything else lies in it
+            path.parent.rmdir()
+        raise
     return path
 
 

@@ -189,6 +189,22 @@ def test_what_is_no_weights_file_is_told_by_what_it_is(tmp_path: Path, content: 
         read_weights(tmp_path / "w.pth")
 
 
+def test_a_torch_file_with_a_changed_byte_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.arange(1000.0)}, tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    place = content.find(torch.arange(500.0, 502).numpy().tobytes())
+    content[place] ^= 1
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"w\.pth: \S*data/0 in it has another checksum than it says: it is damaged"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_numbers_that_float32_does_not_hold_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.tensor([1e300], dtype=torch.float64)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="a holds NaN or infinity"):
+        read_weights(tmp_path / "w.pth")
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_a_program_is_no_weights(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Identity()), tmp_path / "w.pt")

@@ -328,8 +328,8 @@ def without_a_card(path: Path, model: Path) -> None:
     ("make", "words"),
     [
         (evil, "is a PyTorch file"),
-        (truncated, "is damaged"),
-        (poisoned, "1 tensors hold NaN or infinity, first head.bias"),
+        (truncated, "is a damaged safetensors file"),
+        (poisoned, "head.bias holds NaN or infinity"),
         (of_another_network, "do not fit the network of the settings"),
         (without_a_card, "without segkit's card"),
     ],
