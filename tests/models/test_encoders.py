@@ -484,5 +484,5 @@ def test_a_norm_slightly_wrong_gets_the_nearest() -> None:
 
 
 def test_an_option_that_nobody_has_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"build_encoder\('resnet18'\): depth: Extra inputs are not permitted"):
+    with pytest.raises(SettingsError, match=r"build_encoder\('resnet18'\): depth is not a setting of EncoderSettings; it has: encoder, "):
         build_encoder("resnet18", depth=3)
