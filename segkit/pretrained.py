@@ -224,8 +224,9 @@ def fetch(url: str, folder: Path, told: Told = silent) -> Path:
                     file.write(chunk)
             _require_right_file(temporary, url, path)
     except BaseException:
-        with suppress(OSError):                                          # it is kept where anything else lies in it
-            path.parent.rmdir()
+        if path.parent != folder:
+            with suppress(OSError):                                      # it is kept where anything else lies in it
+                path.parent.rmdir()
         raise
     return path
 
@@ -316,22 +317,27 @@ def fit_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], source: str =
 
 def _require_same(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str, name: str | None) -> None:
     """WeightsError where both are known and differ: the first blocks of a deeper ResNet would fit, but they do half of a work that is then not finished."""
+    ours = {key for key, value in own.items() if value.ndim > 1 and not _may_lack(key)}
+    if ours <= given.keys() and all(key in own or value.ndim < 2 or _may_lack(key) or key.startswith(HEADS) for key, value in given.items()):
+        return                                                             # nothing is over or missing: no need to know all encoders, which takes seconds
     mine, theirs = name or recognise(own), recognise(given)
     if mine in ENCODERS and theirs is not None and trunk_of(mine) != trunk_of(theirs):
         raise WeightsError(f"{source}: holds weights of {theirs}, the encoder is {mine}; set model.encoder to {theirs}, or give other weights")
 
 
 def _require_whole(own: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
-    """WeightsError where a part of the encoder is missing in the file that published files have.
-
-    They lack attention, may have another stem, and old ones lack the counters of batch norms: these start fresh.
-    """
-    missing = [key for key in own if key not in given and not (key.startswith(STEM) or ATTENTION in key or key.endswith(COUNTER))]
+    """WeightsError where a part of the encoder is missing in the file that published files have."""
+    missing = [key for key in own if key not in given and not _may_lack(key)]
     if not missing:
         return
     if all(key.endswith(STATISTICS) for key in missing):
         raise WeightsError(f"{source}: is of an encoder with another norm, without {_shorten(missing)}; set model.norm as it was there, or give other weights")
     raise WeightsError(f"{source}: holds a part of the encoder only, it lacks {_shorten(missing)}; give a file with all of it")
+
+
+def _may_lack(key: str) -> bool:
+    """Published files lack attention, may have another stem, and old ones lack the counters of batch norms: these start fresh."""
+    return key.startswith(STEM) or ATTENTION in key or key.endswith(COUNTER)
 
 
 def _adapt_stem(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -257,6 +257,19 @@ def test_another_depth_is_another_encoder_though_its_first_blocks_would_fit(enco
         fit_encoder(shell(encoder), published(weights))
 
 
+def test_weights_that_fit_are_not_held_against_all_encoders(resnet18: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "_shapes_of", lambda name: pytest.fail("building every encoder takes seconds"))
+    for name in ("resnet18", "se_resnet18"):
+        assert len(fit_encoder(shell(name), resnet18, name=name).loaded) == 120
+
+
+def test_a_failed_download_leaves_no_folder_but_the_users_own(tmp_path: Path) -> None:
+    for url in ("http://127.0.0.1:9/a/model.pth", OFFICIAL.replace("https://download.pytorch.org", "http://127.0.0.1:9") + "w.pth"):
+        with pytest.raises(WeightsError, match="can't be downloaded"):
+            fetch(url, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_part_of_an_encoder_is_not_taken_for_the_whole(resnet18: dict[str, Tensor]) -> None:
     part = {key: value for key, value in resnet18.items() if key.startswith(("layer2", "layer3", "layer4"))}
     encoder = shell("resnet18")
