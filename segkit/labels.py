@@ -22,6 +22,9 @@ IGNORE_INDEX = 255
 
 MAX_CLASSES = 254
 
+COUNTED_AT_ONCE = 2**20
+"""Pixels: numpy makes eight bytes of each that it counts, of a whole slide gigabytes."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -144,7 +147,10 @@ class Mask:
 
     def areas_px(self) -> dict[str, int]:
         """Pixels (voxels for a volume) of each foreground class."""
-        counts = np.bincount(self.indices.ravel(), minlength=self.labels.num_classes)
+        counts = np.zeros(IGNORE_INDEX + 1, np.int64)
+        flat = self.indices.reshape(-1)
+        for first in range(0, flat.size, COUNTED_AT_ONCE):
+            counts += np.bincount(flat[first : first + COUNTED_AT_ONCE], minlength=len(counts))
         return {name: int(counts[index]) for index, name in enumerate(self.labels.names) if index > 0}
 
     def areas_mm(self) -> dict[str, float] | None:

@@ -96,6 +96,14 @@ def test_areas_are_counted_in_pixels_and_square_millimetres() -> None:
     assert Mask(mask.indices, NERVE).areas_mm() is None
 
 
+def test_areas_are_the_same_however_few_pixels_are_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    indices = np.random.default_rng(0).integers(0, 3, (33, 47)).astype(np.uint8)
+    expected = {"nerve": int((indices == 1).sum()), "vessel": int((indices == 2).sum())}
+    for at_once in (1551, 1550, 100):
+        monkeypatch.setattr("segkit.labels.COUNTED_AT_ONCE", at_once)
+        assert Mask(indices.T, NERVE).areas_px() == expected
+
+
 @pytest.mark.parametrize(
     ("shape", "channels", "grid"),
     [((33, 47), 1, (33, 47)), ((33, 47, 3), 3, (33, 47)), ((33, 47, 4), 3, (33, 47)), ((5, 33, 47), 5, (33, 47)), ((3, 33, 3), 3, (33, 3))],

@@ -64,6 +64,10 @@ class Chunks:
         """The same picture without its texts, profiles and private chunks."""
         return SIGNATURE + b"".join(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in self.parts)
 
+    def without_pixels(self) -> Chunks:
+        """All that is small."""
+        return Chunks(self.header, tuple(part for part in self.parts if part[0] not in (b"IDAT", b"fdAT")))
+
     @property
     def transparent(self) -> tuple[int, ...] | None:
         """The grey value or colour that stands for transparency, as stored; None where there is none (a palette keeps its own)."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,6 +45,7 @@ _OPENERS: dict[Format, Callable[[BinaryIO], ImageFile]] = {
 }
 _CHANNELS = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "P": 3, "RGB": 3, "RGBA": 4, "CMYK": 4}  # a palette becomes RGB
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)  # Pillow's, on broken files
+_COPIED_AT_ONCE = 2**22  # pixels
 _silence = partial(warnings.catch_warnings, action="ignore")  # Pillow speaks to the terminal of parts that it passes over
 
 
@@ -117,7 +119,7 @@ def _open(file: BinaryIO, kind: Format, path: Path, settings: ReadSettings) -> _
         check_samples(header.width * header.height * header.samples, settings.max_pixels, str(path))
         chunks = png.read_chunks(file, str(path))
         with _damage(path):
-            opened = _Opened(path, PngImageFile(io.BytesIO(chunks.as_file())), chunks)
+            opened = _Opened(path, PngImageFile(io.BytesIO(chunks.as_file())), chunks if header.is_deep else chunks.without_pixels())
     picture = opened.picture
     if picture.mode not in _CHANNELS:
         raise UnsupportedError(f"{path}: its pixels are of kind {picture.mode}; convert the file to grey or RGB")
@@ -181,9 +183,27 @@ def _samples(picture: ImageFile, opened: _Opened) -> Array:
         if opened.num_frames > 1:
             raise UnsupportedError(f"{opened.path}: is an animation in 16-bit colours; save its frames as a 16-bit TIFF")
         return png.deep_pixels(opened.chunks, str(opened.path))
-    pixels = np.array(picture)
+    return _planes(picture)
+
+
+def _planes(picture: ImageFile) -> Array:
+    """(C, H, W) of a decoded picture, some rows at a time: numpy and Pillow would together hold three more copies of it."""
+    height, rows = picture.height, max(1, _COPIED_AT_ONCE // picture.width)
+    strips = (_strip(picture, first, min(height, first + rows)) for first in range(0, height, rows))
+    first = next(strips)
+    if len(first[0]) == height:
+        return first
+    pixels = np.empty((len(first), height, picture.width), first.dtype)
+    for number, strip in enumerate(chain([first], strips)):
+        pixels[:, number * rows : number * rows + strip.shape[1]] = strip
+    return pixels
+
+
+def _strip(picture: ImageFile, first: int, last: int) -> Array:
+    """(C, rows, W)."""
+    pixels = np.array(picture.crop((0, first, picture.width, last)))
     pixels = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
-    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    return np.atleast_3d(pixels).transpose(2, 0, 1)
 
 
 def _with_key(pixels: Array, chunks: png.Chunks) -> Array:

@@ -82,7 +82,7 @@ class RasterOrigin:
             An ending that is neither PNG's nor TIFF's, or PNG for a stack.
         """
         self._check(values, path)
-        stored = np.ascontiguousarray(self.to_file(values)).astype(smallest_type(values))
+        stored = np.ascontiguousarray(self.to_file(values), smallest_type(values))
         name = path.name.lower()
         if name.endswith(TIFF_ENDINGS):
             _write_tiff(stored, path, colour=values.ndim > self._rows + 2)

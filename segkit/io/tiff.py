@@ -147,8 +147,9 @@ class _Wanted:
         kinds = sorted({f"{array.shape[1] * array.shape[2]} x {array.shape[3]}x{array.shape[4]} {array.dtype}" for array in arrays})
         if len(kinds) > 1:
             raise MultiPageError(f"{self.path}: its pages differ in channels, size or type ({', '.join(kinds)}); choose --pages first, or split the file")
-        pages = np.concatenate([array.reshape(array.shape[0], -1, *array.shape[3:]) for array in arrays])
-        return pages if self.is_stack else pages[0]
+        pages = [array.reshape(array.shape[0], -1, *array.shape[3:]) for array in arrays]
+        whole = pages[0] if len(pages) == 1 else np.concatenate(pages)  # of one page no copy: it may be a slide
+        return whole if self.is_stack else whole[0]
 
     @property
     def orientation(self) -> int:

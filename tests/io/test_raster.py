@@ -69,6 +69,15 @@ def test_colours_come_back_as_they_were_written(tmp_path, rng, name):
     assert (np.moveaxis(image.pixels, 0, -1) == colours).all()
 
 
+@pytest.mark.parametrize("at_once", [1, 47 * 10, 47 * 33])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_large_pictures_are_taken_from_pillow_some_rows_at_a_time(tmp_path, rng, monkeypatch, samples, at_once):
+    pixels = rng.integers(0, 256, (H, W, samples), dtype=np.uint8)
+    monkeypatch.setattr("segkit.io.raster._COPIED_AT_ONCE", at_once)
+    read = read_image(save(tmp_path / "a.png", pixels[..., 0] if samples == 1 else pixels)).pixels
+    assert np.array_equal(read, np.moveaxis(pixels, -1, 0))
+
+
 def test_jpeg_is_read_as_pillow_decodes_it(tmp_path, rng):
     path = save(tmp_path / "a.jpg", rng.integers(0, 256, (H, W, 3), np.uint8))
     assert (np.moveaxis(read_image(path).pixels, 0, -1) == np.array(Pillow.open(path))).all()
