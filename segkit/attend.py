@@ -82,6 +82,8 @@ class Eye:
     strides : path of each place -> pixels from one of its weights to the next; known when something was scored
     """
 
+    in_flight = 1
+
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.along_slices, self.batch_pixels = engine.along_slices, engine.batch_pixels

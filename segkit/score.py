@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from segkit.ahead import in_threads
 from segkit.augment import AugmentSettings
 from segkit.patches import Band, Sliceable, Stitcher, TileSettings, Window, cut, join, plan_windows
 
@@ -30,6 +31,7 @@ class Scorer(Protocol):
     """An engine, or what stands in for one."""
 
     batch_pixels: int
+    in_flight: int
 
     @property
     def along_slices(self) -> bool: ...
@@ -67,11 +69,12 @@ def score(
     An owner without a picture passes in its turn. `classes` is K; where it is not known, `tiles.skip_flat` means nothing.
     """
     given_up: set[Stitcher] = set()
-    for group in _groups(_jobs(pictures, tiles if classes else tiles.model_copy(update={"skip_flat": 0.0}), given_up), engine.batch_pixels):
-        if not isinstance(group, list):
+    groups = _groups(_jobs(pictures, tiles if classes else tiles.model_copy(update={"skip_flat": 0.0}), given_up), engine.batch_pixels)
+    for group in _scored(groups, engine, flips, classes or 0):
+        if isinstance(group, _Nothing):
             yield group.owner, None
             continue
-        for job, logits in _score_group(group, engine, flips, classes or 0):
+        for job, logits in group:
             if job.stitcher in given_up:
                 continue
             if isinstance(logits, MemoryError):
@@ -121,6 +124,20 @@ def _groups(jobs: Iterable[_Job | _Nothing], pixels: int) -> Iterator[list[_Job]
 def at_once(shape: Sequence[int], pixels: int) -> int:
     """How many patches (..., h, w) make a batch of so many pixels."""
     return max(1, pixels // (shape[-2] * shape[-1]))
+
+
+_Scored: TypeAlias = Iterable[tuple[_Job, Tensor | MemoryError]]
+
+
+def _scored(groups: Iterable[list[_Job] | _Nothing], engine: Scorer, flips: Flips, classes: int) -> Iterator[_Scored | _Nothing]:
+    """Each group with its logits; where the engine takes several at a time, the next ones are on their way meanwhile."""
+
+    def work(group: list[_Job] | _Nothing) -> _Scored | _Nothing:
+        return group if isinstance(group, _Nothing) else list(_score_group(group, engine, flips, classes))
+
+    if engine.in_flight == 1:
+        return map(work, groups)
+    return in_threads(groups, work, threads=engine.in_flight, is_enough=lambda waiting: len(waiting) > engine.in_flight)
 
 
 def _score_group(group: Sequence[_Job], engine: Scorer, flips: Flips, classes: int) -> Iterator[tuple[_Job, Tensor | MemoryError]]:

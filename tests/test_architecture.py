@@ -22,7 +22,7 @@ FLOORS = """
     dataset checkpoint score
     config
     io preprocess augment patches engines models losses metrics postprocess plot
-    image labels interrupt
+    image labels interrupt ahead
     errors
 """
 LEVEL = {room: -depth for depth, line in enumerate(FLOORS.strip().splitlines()) for room in line.split()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def test_pictures_of_different_sizes_share_batches_and_come_back_in_order(model:
 
     class Counting:
         along_slices = False
-        batch_pixels = 2**20
+        batch_pixels, in_flight = 2**20, 1
 
         def __call__(self, batch: torch.Tensor) -> torch.Tensor:
             batches.append(tuple(batch.shape))
@@ -182,11 +183,46 @@ def test_pictures_of_different_sizes_share_batches_and_come_back_in_order(model:
         torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-4)
 
 
+class TwoAtATime:
+    """Goes on with a batch only when another one is there too."""
+
+    along_slices = False
+    batch_pixels, in_flight = 33 * 47, 2
+
+    def __init__(self) -> None:
+        self.both = threading.Barrier(2, timeout=20)
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        self.both.wait()
+        return torch.cat([batch, -batch], dim=1)
+
+    def score_volume(self, batches: object) -> Iterator[torch.Tensor]:
+        raise NotImplementedError
+
+
+def test_where_several_batches_are_on_their_way_pictures_keep_their_order() -> None:
+    pictures = torch.rand(6, 1, 33, 47)
+    found = list(score([(None, None), *enumerate(pictures), ("last", None)], TwoAtATime(), TileSettings()))
+    assert [owner for owner, _ in found] == [None, 0, 1, 2, 3, 4, 5, "last"]
+    for picture, (_, band) in zip(pictures, found[1:-1], strict=True):
+        assert isinstance(band, Band)
+        torch.testing.assert_close(band.logits, torch.cat([picture, -picture]))
+
+
+def test_a_fault_of_a_batch_that_is_on_its_way_comes_through() -> None:
+    class Broken(TwoAtATime):
+        def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("illegal instruction")
+
+    with pytest.raises(RuntimeError, match="illegal instruction"):
+        list(score(enumerate(torch.rand(6, 1, 33, 47)), Broken(), TileSettings()))
+
+
 class Forgetful:
     """An engine whose memory holds so many pixels at a time."""
 
     along_slices = False
-    batch_pixels = 2**20
+    batch_pixels, in_flight = 2**20, 1
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels

@@ -20,12 +20,14 @@ class Engine(Protocol):
     name : as in ``--engine``
     device, precision : what was chosen; they belong to the result
     batch_pixels : of all patches of a batch together, the number at which it is fastest
+    in_flight : batches that it takes at a time, each from a thread of its own
     """
 
     name: str
     device: torch.device
     precision: Precision
     batch_pixels: int
+    in_flight: int
 
     def __call__(self, batch: Tensor) -> Tensor: ...
 

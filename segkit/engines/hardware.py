@@ -67,6 +67,11 @@ def batch_pixels(device: torch.device) -> int:
     return 2**18 if device.type == "cpu" else 2**20
 
 
+def batches_in_flight(device: torch.device) -> int:
+    """Batches that go through a network at a time: on CUDA one is uploaded while another is computed, a processor has its hands full with one."""
+    return 2 if device.type == "cuda" else 1
+
+
 def has_amx() -> bool:
     """Whether the processor multiplies bfloat16 matrices in AMX tiles."""
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)

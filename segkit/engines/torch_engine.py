@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from segkit.engines.hardware import DTYPES, batch_pixels, choose_device, choose_precision
+from segkit.engines.hardware import DTYPES, batch_pixels, batches_in_flight, choose_device, choose_precision
 
 
 class TorchEngine:
     """(N, C, h, w) float32 -> (N, K, h, w) float32 logits on the CPU.
 
-    The network handed over is copied, so that it can go on training.
+    The network handed over is copied, so that it can go on training. On CUDA each thread that calls has a stream of its own, and memory that
+    is pinned: what one of them uploads or fetches overlaps with what another one computes.
     """
 
     name = "torch"
@@ -27,18 +29,35 @@ class TorchEngine:
     def __init__(self, network: nn.Module, device: str = "auto", precision: str = "auto") -> None:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self.batch_pixels = batch_pixels(self.device)
+        self.batch_pixels, self.in_flight = batch_pixels(self.device), batches_in_flight(self.device)
         self._dtype = DTYPES[self.precision]
         self._multiple = int(getattr(network, "multiple", 1))   # a network grows its pictures at their ends to a multiple of it
         folded = fold_batch_norms(copy.deepcopy(network).float().eval())
         self._network = folded.to(self.device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._lanes = threading.local()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the weights are there before another stream than this one's asks for them
 
     @torch.inference_mode()
     def __call__(self, batch: Tensor) -> Tensor:
-        return self._network(self._ready(batch)).to("cpu", torch.float32)
+        if self.device.type != "cuda":
+            return self._network(self._ready(batch)).to("cpu", torch.float32)
+        lane = self._lane()
+        with torch.cuda.stream(lane):
+            logits = self._network(self._ready(batch.pin_memory())).float()
+            fetched = torch.empty(logits.shape, pin_memory=True).copy_(logits, non_blocking=True)
+        lane.synchronize()
+        return fetched
+
+    def _lane(self) -> torch.cuda.Stream:
+        """The stream of the thread that asks."""
+        if not hasattr(self._lanes, "stream"):
+            self._lanes.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        return self._lanes.stream
 
     def _ready(self, batch: Tensor) -> Tensor:
-        return batch.to(self.device, self._dtype, memory_format=torch.channels_last, non_blocking=True)
+        """On the device, which finds the precision and the order of channels quicker than the processor does."""
+        return batch.to(self.device, non_blocking=True).to(self._dtype, memory_format=torch.channels_last)
 
     @property
     def along_slices(self) -> bool:
@@ -67,12 +86,12 @@ class TorchEngine:
         """Inside the block: path -> (N, 1, h', w') float32 weights in [0, 1] on the CPU, of the batch that was scored last.
 
         They lie over the batch as the network has `grown` it. Of a module that is called several times, the last call counts; one that is
-        never called is not there.
+        never called is not there. What other threads score meanwhile is theirs.
         """
         seen: dict[str, Tensor] = {}
         with ExitStack() as hooks:  # they go with the block, also where it fails
             for path in self.attention_paths:
-                hooks.enter_context(self._network.get_submodule(path).register_forward_hook(partial(_keep, seen, path)))
+                hooks.enter_context(self._network.get_submodule(path).register_forward_hook(partial(_keep, seen, path, threading.get_ident())))
             yield seen
 
     def grown(self, shape: tuple[int, int]) -> tuple[int, int]:
@@ -91,8 +110,9 @@ def attention_paths(network: nn.Module) -> tuple[str, ...]:
     return tuple(path for path, module in network.named_modules() if getattr(module, "draws_attention", False))
 
 
-def _keep(seen: dict[str, Tensor], path: str, module: nn.Module, given: Any, weights: Tensor) -> None:
-    seen[path] = weights.to("cpu", torch.float32)
+def _keep(seen: dict[str, Tensor], path: str, thread: int, module: nn.Module, given: Any, weights: Tensor) -> None:
+    if threading.get_ident() == thread:
+        seen[path] = weights.to("cpu", torch.float32)
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
+from segkit.ahead import in_threads
 from segkit.attend import attend, fullest_slice
 from segkit.config import PredictSettings
 from segkit.errors import SegkitError
@@ -25,9 +26,6 @@ from segkit.io import ReadSettings, Source
 from segkit.io.apart import Reader, read_unchanged, state_of
 from segkit.predict import Model, Segmentation, Walk, segment
 from segkit.score import is_lack_of_memory, known_flips, score
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 AHEAD_BYTES = 2**28
 """Pictures that wait for the network hold no more than this and one picture."""
@@ -152,20 +150,3 @@ def _pictures(items: Iterable[Item], model: Model, settings: PredictSettings, ex
             else:
                 plane, picture = following
                 yield (item, plane), picture
-
-
-def in_threads(
-    given: Iterable[Given], work: Callable[[Given], Made], *, threads: int, is_enough: Callable[[deque[Future[Made]]], bool]
-) -> Iterator[Made]:
-    """What comes of each, in their order; more is begun ahead until it `is_enough`. Left early, what was not begun is not done."""
-    waiting: deque[Future[Made]] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for one in given:
-            waiting.append(pool.submit(work, one))
-            while is_enough(waiting):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

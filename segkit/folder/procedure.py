@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from threading import Lock
 
+from segkit.ahead import in_threads
 from segkit.config import PredictSettings
 from segkit.errors import CollisionError, SegkitError, WriteError
 from segkit.folder.ledger import Entry, Failure, Result, digest_of
 from segkit.folder.outputs import Extras, all_of, concerns_one_name, discard, write_all
-from segkit.folder.pipeline import BEHIND, Item, in_threads, segment_all
+from segkit.folder.pipeline import BEHIND, Item, segment_all
 from segkit.io import ReadSettings, Source, mask_suffix
 from segkit.predict import Model
 from segkit.preprocess.intensity import cut_off_notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -141,3 +143,21 @@ def test_a_network_without_attention_has_none_to_see() -> None:
 def test_a_network_grows_pictures_to_its_multiple() -> None:
     assert TorchEngine(Attentive(), "cpu").grown((33, 48)) == (48, 48)
     assert TorchEngine(nn.Conv2d(1, 1, 1), "cpu").grown((33, 47)) == (33, 47)
+
+
+def test_attention_of_what_another_thread_scores_is_not_seen() -> None:
+    engine, batch = TorchEngine(Attentive(), "cpu", "fp32"), torch.rand(2, 3, 4, 6)
+    with engine.watch_attention() as seen, ThreadPoolExecutor(1) as other:
+        engine(batch)
+        other.submit(engine, batch / 2).result()
+    torch.testing.assert_close(seen["part.spatial"], batch[..., ::2, ::2].mean(dim=1, keepdim=True) / 2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA")
+def test_two_threads_on_a_gpu_score_as_the_processor_does() -> None:
+    network, pictures = trained(), torch.randn(8, 3, 33, 47).split(2)
+    on_gpu, here = TorchEngine(network, "cuda", "fp32"), TorchEngine(network, "cpu", "fp32")
+    assert on_gpu.in_flight == 2
+    with ThreadPoolExecutor(2) as threads:
+        for found, picture in zip(threads.map(on_gpu, pictures), pictures, strict=True):
+            torch.testing.assert_close(found, here(picture), rtol=1e-2, atol=1e-2)
