@@ -77,7 +77,7 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
     Masks land at OUT/<path below INPUT>/<stem>.<ext>, with the picture's own size and geometry and the label values of the
     training masks; OUT/results.csv has a row for each file.
     """
-    sources, failures, alone = _find(source, out, options["recursive"], options["split"])
+    sources, failures, alone = _find(source, out, options["recursive"], options["split"], quiet)
 
     from segkit.cli.progress import watch
     from segkit.errors import WriteError
@@ -98,7 +98,7 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
                 extras=Extras(options["save_overlay"], options["save_probabilities"], options["save_attention"]),
                 options=how,
                 known_failures=failures,
-                watch=lambda entries, total: watch(entries, "segmenting", quiet, total),
+                watch=lambda items, total, what: watch(items, what, quiet, total),
                 elsewhere=elsewhere,
             )
         except WriteError:
@@ -144,8 +144,9 @@ def _how(options: dict[str, Any]) -> Options:
     return Options(options["resume"], options["overwrite"], options["on_error"] == "stop", part, options["workers"], **patience)
 
 
-def _find(source: Path, out: Path, recursive: bool, split: str | None) -> tuple[list[Source], list[Failure], bool]:
+def _find(source: Path, out: Path, recursive: bool, split: str | None, quiet: bool) -> tuple[list[Source], list[Failure], bool]:
     """Sources, what could not be listed, and whether INPUT is one file or one DICOM series."""
+    from segkit.cli.progress import counting
     from segkit.errors import SettingsError
     from segkit.io import find_sources
 
@@ -155,7 +156,8 @@ def _find(source: Path, out: Path, recursive: bool, split: str | None) -> tuple[
         return list(manifest_sources(source, split)), [], False
     if split is not None:
         raise SettingsError(f"--split {split}: goes with a manifest (CSV, TSV, JSONL) as INPUT, {source} is none")
-    found = find_sources(source, recursive=recursive, exclude=out)
+    with counting("pictures found:", quiet) as tell:
+        found = find_sources(source, recursive=recursive, exclude=out, tell=tell)
     if found.ignored:
         click.echo(f"{found.ignored} files that are no pictures were left out", err=True)
     from segkit.folder import Failure

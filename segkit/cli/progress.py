@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,6 +41,25 @@ def watch(items: Iterable[Item], what: str, quiet: bool = False, total: int | No
                 told = time.monotonic()
                 print(f"{what} {number}/{count}", file=sys.stderr, flush=True)
             yield item
+
+
+@contextmanager
+def counting(what: str, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A number that grows, nobody knows how far: live on a terminal, a line now and then elsewhere. Inside the block it is handed over."""
+    if not quiet and sys.stderr.isatty():
+        with Progress(TextColumn(what + " {task.completed}"), console=Console(stderr=True), transient=True) as live:
+            task = live.add_task("")
+            yield lambda number: live.update(task, completed=number)
+        return
+    told = time.monotonic()
+
+    def tell(number: int) -> None:
+        nonlocal told
+        if not quiet and time.monotonic() - told > PLAIN_EVERY:
+            told = time.monotonic()
+            print(f"{what} {number}", file=sys.stderr, flush=True)
+
+    yield tell
 
 
 class TrainingProgress:

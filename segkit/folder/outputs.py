@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -150,13 +151,14 @@ def check_out(sources: Sequence[Source], out: Path) -> None:
 
 def _check_names(sources: Sequence[Source], out: Path) -> None:
     for source in sources:
-        parts = source.output.parts
-        if parts[0] in BESIDE and len(parts) > 1:
-            raise CollisionError(f"{source.name}: its mask would lie among the {parts[0]} of OUT; rename that folder below INPUT")
-    files = (file.resolve() if file.is_symlink() else file for source in sources for file in source.files)
-    read_from = {folder.resolve() for folder in {file.parent for file in files}}      # few folders, perhaps of millions of files
-    written_to = {folder for folder in {(out / source.output).parent for source in sources} if folder.resolve() in read_from}
-    near = [source for source in sources if written_to and (out / source.output).parent in written_to]
+        first, _, _ = source.folder.partition(os.sep)
+        if first in BESIDE:
+            raise CollisionError(f"{source.name}: its mask would lie among the {first} of OUT; rename that folder below INPUT")
+    folders = {folder for folder in {source.folder for source in sources} if (out / folder).is_dir()}   # few, perhaps of millions of files
+    files = (os.path.realpath(file) if os.path.islink(file) else file for source in sources for file in source.places) if folders else ()
+    read_from = {os.path.realpath(folder) for folder in {os.path.dirname(file) for file in files}}
+    written_to = {folder for folder in folders if os.path.realpath(out / folder) in read_from}
+    near = [source for source in sources if source.folder in written_to]
     inputs = {file.resolve() for source in sources for file in source.files} if near else set()
     for source in near:
         clash = [path for path in masks_of(out / source.output) if path.resolve() in inputs]

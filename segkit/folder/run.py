@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -30,6 +30,8 @@ from segkit.io.apart import PATIENCE_SECONDS, Reader, state_of
 from segkit.io.claim import claimed
 from segkit.io.files import check_outputs, shared_outputs, stem
 from segkit.predict import Model
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,14 @@ def _below(image: Path, folder: Path) -> Path:
     return whole.relative_to(root) if whole.is_relative_to(root) else Path(image.name)
 
 
-Watch = Callable[[Iterable[Entry], int], Iterable[Entry]]
-"""Hands on what is finished, one by one, out of so many, and may draw a bar."""
+class Watch(Protocol):
+    """Hands on what is done, one by one, out of so many; and may draw a bar that says what."""
+
+    def __call__(self, items: Iterable[Item], total: int, what: str, /) -> Iterable[Item]: ...
+
+
+def unwatched(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
+    return items
 
 
 def predict_files(
@@ -124,7 +132,7 @@ def predict_files(
     extras: Extras = NO_EXTRAS,
     options: Options = AS_USUAL,
     known_failures: Sequence[Failure] = (),
-    watch: Watch = lambda entries, total: entries,
+    watch: Watch = unwatched,
     elsewhere: Elsewhere | None = None,
 ) -> Summary:
     """Walk every source and write what it gives; a bad file gets a row and stops nothing. `elsewhere` has other processes do it.
@@ -182,7 +190,7 @@ class Job:
         """This part's share, from the first file to the last, or to a signal."""
         part, work = self.options.part, self.work
         own, failures = part.choose(sources), [failure for failure in known_failures if part.holds(failure.path)]
-        to_do = [source for source in own if not self._is_finished(source)] if self.options.resume else own
+        to_do = [source for source in watch(own, len(own), "checking") if not self._is_finished(source)] if self.options.resume else own
         share, skipped = len(own) + len(failures), len(own) - len(to_do)
         told = {**_facts(work), "fingerprint": about["fingerprint"], "files": share}
         if self.elsewhere is not None:
@@ -194,7 +202,7 @@ class Job:
         began = time.monotonic()
         try:
             with listening() as stop:
-                done, failed = self._count(watch(self._work(to_do, stop), len(to_do)))
+                done, failed = self._count(watch(self._work(to_do, stop), len(to_do), "segmenting"))
         finally:
             self._write_tables()
         seconds, failed = time.monotonic() - began, failed + len(failures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -18,6 +18,7 @@ PICTURE_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in end
 _STRANGE_ENDINGS = (".webp", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".nrrd", ".mha", ".mhd", ".hdr")  # pictures too: they get a row that says why not
 _MASK_ENDINGS = {Format.TIFF: (".tif",), Format.GIF: (".png", ".tif"), Format.DICOM: (".png", ".nii.gz")}  # the others: .png
 _PAIRS_TOLD = 5
+_TOLD_EVERY = 1000
 _PASSED_OVER = ("thumbs.db", "desktop.ini", "@eadir", "__macosx")
 
 
@@ -40,7 +41,7 @@ class Source:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return (Path(self._files),) if isinstance(self._files, str) else tuple(map(Path, self._files))
+        return tuple(map(Path, self.places))
 
     @property
     def output(self) -> PurePath:
@@ -54,7 +55,18 @@ class Source:
     @property
     def key(self) -> str:
         """Its place below the folder that was searched, with its ending: tells it from all others, wherever that folder lies. Slashes everywhere."""
-        return (self.output.parent / self.files[0].name if len(self.files) == 1 else self.output).as_posix()
+        place = os.path.join(self.folder, os.path.basename(self._files)) if isinstance(self._files, str) else self._output
+        return place.replace(os.sep, "/")
+
+    @property
+    def folder(self) -> str:
+        """Where its result goes below the output folder, without its name; empty for the output folder itself."""
+        return os.path.dirname(self._output)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Its files as texts, which are quicker than paths where there are millions."""
+        return (self._files,) if isinstance(self._files, str) else self._files
 
     def read(self, settings: ReadSettings = DEFAULT) -> Image:
         return read_image(self.files[0], settings) if len(self.files) == 1 else read_series(self.files, settings)
@@ -76,11 +88,14 @@ class Found:
     failures: tuple[tuple[Path, ReadError], ...] = ()
 
 
-def find_sources(root: Path | str, recursive: bool = False, exclude: Path | str | None = None) -> Found:
+def find_sources(
+    root: Path | str, recursive: bool = False, exclude: Path | str | None = None, tell: Callable[[int], object] = lambda found: None
+) -> Found:
     """The pictures in a folder, or the one that `root` itself is; files named like pictures stay in, so that what is wrong with them is told.
 
     Files without an ending are judged by their bytes. Several DICOM files of one series in one folder are one source.
-    Hidden files, what systems leave behind (Thumbs.db, @eaDir), and anything below `exclude` are passed over.
+    Hidden files, what systems leave behind (Thumbs.db, @eaDir), and anything below `exclude` are passed over. `tell` hears now and then how
+    many were found so far: there may be millions.
 
     Raises
     ------
@@ -94,7 +109,7 @@ def find_sources(root: Path | str, recursive: bool = False, exclude: Path | str 
     root = Path(root)
     if not root.is_dir():
         return _single(root)
-    search = _Search(root, recursive, None if exclude is None else os.path.realpath(exclude))
+    search = _Search(root, recursive, None if exclude is None else os.path.realpath(exclude), tell)
     if search.exclude == os.path.realpath(root):
         raise SettingsError(f"{root}: is the folder of the pictures and of the results; choose another for the results, or they will be read as pictures")
     search.run()
@@ -194,6 +209,7 @@ class _Search:
     root: Path
     recursive: bool
     exclude: str | None  # with links resolved
+    tell: Callable[[int], object]
     sources: list[Source] = field(default_factory=list)
     ignored: int = 0
     failures: list[tuple[Path, ReadError]] = field(default_factory=list)
@@ -203,7 +219,9 @@ class _Search:
         while folders:
             folder = folders.pop()
             dicoms: list[Path] = []
-            for entry in self._entries(folder):
+            for number, entry in enumerate(self._entries(folder)):
+                if number % _TOLD_EVERY == 0:
+                    self.tell(len(self.sources))
                 try:
                     self._sort(entry, folders, dicoms)
                 except OSError as error:  # a link that leads to itself

@@ -95,6 +95,23 @@ def test_where_there_is_no_terminal_progress_is_a_line_now_and_then(monkeypatch:
     assert capsys.readouterr().err == ""
 
 
+def test_a_number_that_grows_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", -1.0)
+    for quiet in (False, True):
+        with progress.counting("pictures found:", quiet) as tell:
+            tell(0)
+            tell(1000)
+    assert capsys.readouterr().err.splitlines() == ["pictures found: 0", "pictures found: 1000"]
+
+
+def test_on_a_terminal_a_number_grows_in_its_place(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.counting("pictures found:") as tell:
+        tell(1000)
+    assert "pictures found: 1000" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("total", "shown"), [(4_000_000, "1.5 of 4.0 MB"), (0, "1.5 MB")])
 def test_a_download_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], total: int, shown: str) -> None:
     monkeypatch.setattr(progress, "PLAIN_EVERY", -1.0)

@@ -150,10 +150,10 @@ def times_told(out: Path) -> set[int]:
     return set(Counter(line["key"] for line in lines if "key" in line).values())
 
 
-def at_the_first(act: Callable[[], object]) -> Callable[[Iterable[Entry], int], Iterable[Entry]]:
+def at_the_first(act: Callable[[], object]) -> Callable[[Iterable[Entry], int, str], Iterable[Entry]]:
     """A watcher that does something when the first file is finished."""
 
-    def watch(entries: Iterable[Entry], total: int) -> Iterable[Entry]:
+    def watch(entries: Iterable[Entry], total: int, what: str) -> Iterable[Entry]:
         for number, entry in enumerate(entries):
             if number == 0:
                 act()

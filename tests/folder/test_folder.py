@@ -96,7 +96,7 @@ def test_what_could_not_even_be_listed_has_a_row_too(model: Model, tmp_path: Pat
 
 
 def test_the_table_is_complete_also_where_the_run_is_broken_off(model: Model, tmp_path: Path) -> None:
-    def broken_off(entries: Iterable[Entry], total: int) -> Iterable[Entry]:
+    def broken_off(entries: Iterable[Entry], total: int, what: str) -> Iterable[Entry]:
         yield from islice(entries, 3)
         raise KeyboardInterrupt
 

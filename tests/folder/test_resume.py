@@ -70,6 +70,19 @@ def test_what_is_finished_is_left_out_and_failures_are_tried_again(run: Run, tmp
     assert not (tmp_path / "out" / "failures.csv").exists()
 
 
+def test_who_waits_sees_what_is_checked_and_what_is_done(run: Run) -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    def watch(items: Iterable[Entry], total: int, what: str) -> Iterable[Entry]:
+        listed = list(items)
+        seen.append((what, total, len(listed)))
+        return listed
+
+    run(watch=watch)
+    run(watch=watch, resume=True)
+    assert seen == [("segmenting", 5, 5), ("checking", 5, 5), ("segmenting", 1, 1)]
+
+
 def test_a_mask_that_is_gone_or_changed_and_a_picture_that_changed_are_done_again(run: Run, tmp_path: Path) -> None:
     run()
     whole = masks(tmp_path / "out")
@@ -119,7 +132,7 @@ def test_the_first_bad_file_may_end_the_run(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_signal_ends_the_run_in_order_and_resume_completes_it(run: Run, tmp_path: Path) -> None:
-    def interrupt(entries: Iterable[Entry], total: int) -> Iterable[Entry]:
+    def interrupt(entries: Iterable[Entry], total: int, what: str) -> Iterable[Entry]:
         for number, entry in enumerate(entries):
             if number == 0:
                 os.kill(os.getpid(), signal.SIGTERM)

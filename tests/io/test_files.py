@@ -312,3 +312,12 @@ def test_a_folder_of_several_pictures_is_no_image(tmp_path):
     picture(tmp_path / "b.png")
     with pytest.raises(UnsupportedError, match="is a folder of 2 pictures, not one DICOM series; name one of its files"):
         read_image(tmp_path)
+
+
+def test_who_waits_is_told_how_many_were_found_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segkit.io.files._TOLD_EVERY", 2)
+    for name in "abcde":
+        picture(tmp_path / f"{name}.png")
+    told: list[int] = []
+    find_sources(tmp_path, tell=told.append)
+    assert told == [0, 2, 4]
