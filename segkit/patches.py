@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -113,7 +114,7 @@ class Stitcher:
         self._shape = shape
         self._top = 0                           # rows above are handed out
         self._sum: Tensor | None = None         # (K, h, W) of the rows from `_top` on
-        self._weight = torch.zeros(0)           # (h, W)
+        self._weight = torch.zeros(0, shape[1])  # (h, W)
 
     def add(self, logits: Tensor, window: Window) -> list[Band]:
         """(K, h, w) of one window -> the bands that are finished by it: those above its first row, and the rest with the last window.
@@ -127,13 +128,11 @@ class Stitcher:
             raise ShapeError(f"logits of shape {tuple(logits.shape)} do not fit a window of {window.height}x{window.width}")
         if (window.height, window.width) == self._shape:
             return [Band(0, logits)]
-        if self._sum is None:
-            self._sum = logits.new_zeros(logits.shape[0], window.height, self._shape[1])
-            self._weight = logits.new_zeros(window.height, self._shape[1])
         finished = [self._hand_out(window.row)] if window.row != self._top else []
+        total = self._make_room(logits.shape[0], window.height)
         columns = window.slices[1]
         weight = window_weights(window.height, window.width)
-        self._sum[..., columns] += logits * weight
+        total[..., columns] += logits * weight
         self._weight[..., columns] += weight
         if (window.row + window.height, window.column + window.width) == self._shape:
             finished.append(self._hand_out(self._shape[0]))
@@ -141,14 +140,22 @@ class Stitcher:
 
     def _hand_out(self, until: int) -> Band:
         """Every pixel above row `until` is the weighted mean of the windows that saw it."""
-        assert self._sum is not None
         rows = until - self._top
-        if not 0 < rows <= self._sum.shape[1] or not bool((self._weight[:rows] > 0).all()):
+        if self._sum is None or not 0 < rows <= self._sum.shape[1] or not bool((self._weight[:rows] > 0).all()):
             raise ShapeError(f"the windows do not cover the picture of {self._shape[0]}x{self._shape[1]} row by row")
-        band = Band(self._top, self._sum[:, :rows] / self._weight[:rows])
+        band = Band(self._top, self._sum[:, :rows].div_(self._weight[:rows]))
         self._top = until
-        self._sum, self._weight = (torch.cat([x[..., rows:, :], torch.zeros_like(x[..., :rows, :])], dim=-2) for x in (self._sum, self._weight))
+        self._sum, self._weight = self._sum[:, rows:].clone(), self._weight[rows:].clone()  # the band keeps what it needs of the old ones
         return band
+
+    def _make_room(self, classes: int, rows: int) -> Tensor:
+        """The sum, of so many rows from `_top` on; what is there stays."""
+        if self._sum is None:
+            self._sum = torch.zeros(classes, 0, self._shape[1])
+        more = rows - self._sum.shape[1]
+        if more:
+            self._sum, self._weight = F.pad(self._sum, (0, 0, 0, more)), F.pad(self._weight, (0, 0, 0, more))
+        return self._sum
 
 
 def join(bands: Sequence[Band]) -> Tensor:

@@ -26,6 +26,9 @@ from segkit.preprocess import View, prepare
 from segkit.pretrained import default_folder
 from segkit.score import Flips, known_flips, score, score_volume
 
+DECIDED_AT_ONCE = 2**20
+"""Pixels."""
+
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
@@ -153,7 +156,12 @@ class Walk:
                 self._decide(plane, row, logits)
 
     def _decide(self, plane: int, row: int, logits: Tensor) -> None:
-        """(K, r, W) on the picture's own grid -> classes."""
+        """(K, r, W) on the picture's own grid -> classes, some rows at a time: a band of a slide is 13 million pixels."""
+        step = max(1, DECIDED_AT_ONCE // logits.shape[-1])
+        for first in range(0, logits.shape[-2], step):
+            self._decide_rows(plane, row + first, logits[:, first : first + step])
+
+    def _decide_rows(self, plane: int, row: int, logits: Tensor) -> None:
         rows = slice(row, row + logits.shape[-2])
         probabilities = logits.softmax(dim=0)
         best, chosen = probabilities.max(dim=0)

@@ -62,7 +62,7 @@ class Chunks:
 
     def as_file(self) -> bytes:
         """The same picture without its texts, profiles and private chunks."""
-        return SIGNATURE + b"".join(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in self.parts)
+        return b"".join([SIGNATURE, *(piece for name, data in self.parts for piece in _pieces(name, data))])
 
     def without_pixels(self) -> Chunks:
         """All that is small."""
@@ -75,6 +75,11 @@ class Chunks:
         if self.header.colour not in (0, 2) or len(data) != 2 * self.header.samples:
             return None
         return struct.unpack(f">{self.header.samples}H", data)
+
+
+def _pieces(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """A chunk as the file has it: length, kind, data, checksum."""
+    return struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
 def read_header(file: BinaryIO, name: str) -> Header:
@@ -146,7 +151,7 @@ def _next_chunk(file: BinaryIO, name: str) -> tuple[bytes, bytes]:
     data, checksum = file.read(min(length, left)), file.read(4)  # a length of 4 GB in a file of 100 bytes is not worth 4 GB of memory
     if len(start) < 8 or len(data) < length or len(checksum) < 4:
         raise CorruptFileError(f"{name}: the PNG is cut short; copy it anew from where it came")
-    if zlib.crc32(kind + data) != int.from_bytes(checksum, "big"):
+    if zlib.crc32(data, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
         raise CorruptFileError(f"{name}: the checksum of its {kind.decode('ascii')} part is wrong, the PNG is damaged; copy it anew from where it came")
     return kind, data
 
