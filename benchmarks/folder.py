@@ -33,12 +33,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segkit.checkpoint import Card, save_model
+from segkit.checkpoint import Card, load_model, save_model
 from segkit.config import RunConfig
 from segkit.engines import ENGINES, choose_device, choose_precision
 from segkit.engines.extras import installed
 from segkit.folder import Options, predict_files
 from segkit.io import find_sources
+from segkit.memory import keep_freed_memory
 from segkit.models import build_model
 from segkit.models.counting import count_multiply_adds
 from segkit.predict import Model, load
@@ -77,12 +78,13 @@ def with_a_loop(predict: Callable[[torch.Tensor], torch.Tensor], pictures: Path,
 def contender(name: str, model: Path, pictures: Path, out: Path) -> dict[str, Any]:
     """Run one over the folder: its seconds, peak memory, and the seconds of as many bare forward passes, right before."""
     if name.startswith("segkit"):
+        keep_freed_memory()  # as a run does: for the bare passes too
         engine = name.removeprefix("segkit, ") if name.removeprefix("segkit, ") in ENGINES else "torch"
         loaded = load(model, device="cpu", precision="fp32" if name.endswith("fp32") else "auto", engine=engine)
         predict, work = loaded.engine.__call__, lambda: with_segkit(loaded, pictures, out)
         precision = loaded.engine.precision
     else:
-        network = build_model(load(model, device="cpu").run.model).eval()
+        network = build_model(load_model(model).run.model).eval()
         precision = "bf16" if "bf16" in name else "fp32"
         if precision == "bf16":
             network = network.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -22,7 +22,7 @@ FLOORS = """
     dataset checkpoint score
     config
     io preprocess augment patches engines models losses metrics postprocess plot
-    image labels interrupt ahead
+    image labels interrupt ahead memory
     errors
 """
 LEVEL = {room: -depth for depth, line in enumerate(FLOORS.strip().splitlines()) for room in line.split()}

@@ -39,7 +39,7 @@ class GraphEngine(ABC):
     name: str
     extra: str
     along_slices = False
-    in_flight = 1
+    in_flight: int = 1
 
     def __init__(self, network: nn.Module, device: str = "auto", precision: str = "auto", shelf: Shelf | None = None) -> None:
         if looks_along_slices(network):

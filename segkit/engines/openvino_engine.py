@@ -22,6 +22,7 @@ class OpenVINOEngine(GraphEngine):
 
     name = "openvino"
     extra = "openvino"
+    in_flight = 2                                       # it has threads of its own: while it computes, this one gets the next batch ready
 
     def precisions(self) -> tuple[Precision, ...]:
         return ("fp32", "bf16") if "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else ("fp32",)

@@ -29,6 +29,7 @@ from segkit.io import ReadSettings, Source, choose_split, read_manifest, write_j
 from segkit.io.apart import PATIENCE_SECONDS, Reader, state_of
 from segkit.io.claim import claimed
 from segkit.io.files import check_outputs, shared_outputs, stem
+from segkit.memory import keep_freed_memory
 from segkit.predict import Model
 
 Item = TypeVar("Item")
@@ -137,7 +138,7 @@ def predict_files(
 ) -> Summary:
     """Walk every source and write what it gives; a bad file gets a row and stops nothing. `elsewhere` has other processes do it.
 
-    SIGINT and SIGTERM end the run when the files at hand are finished.
+    SIGINT and SIGTERM end the run when the files at hand are finished. On a processor the process keeps the memory that it frees from now on.
 
     Raises
     ------
@@ -147,6 +148,8 @@ def predict_files(
     WriteError
         The disk is full or the folder went away: that would fail every file after it too. A name that is too long is a row.
     """
+    if model.engine.device.type == "cpu" and elsewhere is None:
+        keep_freed_memory()
     if extras.attention:
         require_attention(model)
     if extras != NO_EXTRAS:

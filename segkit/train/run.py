@@ -36,6 +36,7 @@ from segkit.io.atomic import reason
 from segkit.io.claim import claimed
 from segkit.labels import Mask
 from segkit.losses import build_loss
+from segkit.memory import keep_freed_memory
 from segkit.metrics.summary import MANY_EMPTY
 from segkit.models import build_model
 from segkit.plot import overlay
@@ -50,7 +51,7 @@ OVERLAYS = 4
 
 
 def train(run: RunConfig, folder: Path, *, resume: bool = False, watcher: Watcher | None = None) -> Outcome:
-    """Train one network, from files to ``folder/model.safetensors``.
+    """Train one network, from files to ``folder/model.safetensors``. On a processor the process keeps the memory that it frees from now on.
 
     Raises
     ------
@@ -70,6 +71,8 @@ def train(run: RunConfig, folder: Path, *, resume: bool = False, watcher: Watche
 def carry_out(run: RunConfig, folder: Path, resume: bool, watcher: Watcher, track: Track) -> Outcome:
     """The run in its folder: look at the data, begin or take up, loop, and say how it ended."""
     device = choose_device(run.train.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     precision = choose_precision(run.train.precision, device)
     training, validation = look_ahead(run)
     require_step(run)
