@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 EXIT_SOME_FAILED = 3
 
+LONGEST_PATIENCE = 30 * 86_400
+"""Seconds."""
+
 FAILURES_TOLD = 20
 """On the terminal; all are in failures.csv."""
 
@@ -139,6 +142,8 @@ def _how(options: dict[str, Any]) -> Options:
 
     if options["resume"] and options["overwrite"]:
         raise SettingsError("--resume goes on with what is in OUT, --overwrite forgets it; give one of the two")
+    if options["patience"] is not None and not options["patience"] <= LONGEST_PATIENCE:
+        raise SettingsError(f"--patience {options['patience']:g}: a number of seconds up to {LONGEST_PATIENCE:,} is expected, which is a month")
     patience = {} if options["patience"] is None else {"patience_seconds": options["patience"]}
     part = find_part(options["part_id"], options["num_parts"])
     return Options(options["resume"], options["overwrite"], options["on_error"] == "stop", part, options["workers"], **patience)

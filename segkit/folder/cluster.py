@@ -303,7 +303,7 @@ def _chunk_of(sources: Iterable[Source], work: Procedure) -> Chunk:
     sharing = [source for source in absolute if source.output in work.shared]
     shared = frozenset(source.output for source in sharing)
     taken = {path for output in shared for path in masks_of(work.out / str(output)) if path in work.written}
-    earlier = {source.key: tuple(work.earlier(source.key)) for source in sharing}
+    earlier = {source.key: places for source in absolute if (places := tuple(work.earlier(source.key)))}
     return Chunk(absolute, shared, earlier, tuple(path.relative_to(work.out).as_posix() for path in taken))
 
 

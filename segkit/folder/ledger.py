@@ -13,18 +13,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from segkit.errors import SettingsError, WriteError
 from segkit.io import write_csv
 from segkit.io.atomic import reason
 
 FOLDER = ".segkit"
+
+Places: TypeAlias = dict[bytes, int]
+"""Digest of a key -> where its last line begins: ten million keys must fit into memory."""
 
 SYNC_SECONDS = 1.0
 """How much of the ledger a power cut may cost: the files of the last second are then done again."""
@@ -109,7 +113,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.about: dict[str, Any] = {}                    # what the last run said of itself
-        self._last: dict[bytes, int] = {}                  # digest of a key -> where its last line begins: ten million keys must fit into memory
+        self._last: Places = {}
+        self._forgotten = path.with_suffix(".forgotten")   # lines of runs that `forget` was told of
         self._synced = time.monotonic()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,8 +122,9 @@ class Ledger:
             self._mend()
         except OSError as error:
             raise WriteError(f"{path}: can't be written: {reason(error)}") from error
-        for place, line in self._lines(0):
+        for place, line in _lines(path):
             self._note(place, line)
+        self._before = self._index(self._forgotten)
         self.began = self._size()
 
     def __enter__(self) -> Ledger:
@@ -136,31 +142,32 @@ class Ledger:
         self.began = self._append({"run": dict(about)})
 
     def forget(self) -> None:
-        """As new."""
-        self._file.truncate(0)
+        """As new; but what was written is remembered, so that it can be taken away."""
+        self._file.seek(0)
+        try:
+            with open(self._forgotten, "ab") as forgotten:
+                shutil.copyfileobj(self._file, forgotten)
+            self._file.truncate(0)
+        except OSError as error:
+            raise WriteError(f"{self.path}: can't be written: {reason(error)}") from error
         self.about, self._last, self.began = {}, {}, 0
+        self._before = self._index(self._forgotten)
 
     def add(self, entry: Entry) -> None:
         self._append(entry.to_line())
 
     def find(self, key: str) -> Entry | None:
         """The last that was said of a file."""
-        place = self._last.get(_short(key))
-        if place is None:
-            return None
-        for _, line in self._lines(place):
-            entry = Entry.from_line(line)
-            return entry if entry.key == key else None
-        return None
+        return _found(self.path, self._last, key)
 
     def outputs_of(self, key: str) -> Collection[str]:
-        """Places below OUT where something was written for a file."""
-        entry = self.find(key)
-        return () if entry is None else entry.outputs or ()
+        """Places below OUT where something was written for a file, by a forgotten run too."""
+        entries = (self.find(key), _found(self._forgotten, self._before, key))
+        return list(dict.fromkeys(place for entry in entries if entry is not None for place in entry.outputs or ()))
 
     def entries(self, since: int = 0) -> Iterator[Entry]:
         """The last line of each file, in the order of the ledger; `since` leaves out what came before a place in it."""
-        for place, line in self._lines(since):
+        for place, line in _lines(self.path, since):
             if "key" in line and self._last.get(_short(line["key"])) == place:
                 yield Entry.from_line(line)
 
@@ -216,22 +223,37 @@ class Ledger:
                 break
         self._file.truncate(start + end + 1)
 
-    def _lines(self, since: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(where it begins, line) for all that are whole; damaged ones are as if they were not there."""
-        with open(self.path, "rb") as file:
-            file.seek(since)
-            place = since
-            for text in file:
-                line = _parsed(text)
-                if line is not None:
-                    yield place, line
-                place += len(text)
+    @staticmethod
+    def _index(path: Path) -> Places:
+        return {_short(line["key"]): place for place, line in _lines(path) if "key" in line} if path.exists() else {}
 
     def _note(self, place: int, line: Mapping[str, Any]) -> None:
         if "key" in line:
             self._last[_short(line["key"])] = place
         else:
             self.about = dict(line["run"])
+
+
+def _found(path: Path, places: Places, key: str) -> Entry | None:
+    place = places.get(_short(key))
+    if place is None:
+        return None
+    for _, line in _lines(path, place):
+        entry = Entry.from_line(line)
+        return entry if entry.key == key else None
+    return None
+
+
+def _lines(path: Path, since: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(where it begins, line) for all that are whole; damaged ones are as if they were not there."""
+    with open(path, "rb") as file:
+        file.seek(since)
+        place = since
+        for text in file:
+            line = _parsed(text)
+            if line is not None:
+                yield place, line
+            place += len(text)
 
 
 def digest_of(path: Path) -> tuple[int, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
@@ -102,19 +103,10 @@ def masks_of(stem: Path) -> list[Path]:
     return [stem.with_name(stem.name + suffix) for suffix in MASK_SUFFIXES]
 
 
-def all_of(source: Source, out: Path) -> Iterator[Path]:
-    """Whatever may lie in OUT for a picture, of this run or an earlier one."""
-    stem, attention = str(source.output), out / "attention" / f"{source.output}_attention"
-    yield from masks_of(out / stem)
-    yield out / "overlays" / f"{stem}.png"
-    yield from masks_of(out / "probabilities" / stem)
-    yield out / "probabilities" / f"{stem}.npz"
-    yield attention.with_name(f"{attention.name}.png")
-    yield from attention.glob("*.png")
-
-
 def discard(paths: Iterable[Path]) -> None:
-    """Nothing of an earlier run stays beside a new mask, and nothing at all of a file that failed: it would be taken for a result."""
+    """Nothing of an earlier run stays beside a new mask, and nothing at all of a file that failed: it would be taken for a result. Other people's
+    files stay, whatever they are named.
+    """
     for path in paths:
         with suppress(OSError):  # a name too long to exist
             path.unlink()
@@ -142,9 +134,8 @@ def check_out(sources: Sequence[Source], out: Path) -> None:
     _check_names(sources, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with atomic_path(out / f"{TEMPORARY_PREFIX}writable") as temporary:
-            temporary.touch()
-        (out / f"{TEMPORARY_PREFIX}writable").unlink()
+        with TemporaryFile(dir=out, prefix=TEMPORARY_PREFIX):
+            pass
     except OSError as error:
         raise SettingsError(f"{out}: can't be written to: {reason(error)}") from error
 
@@ -170,6 +161,9 @@ def sweep(out: Path) -> None:
     """Remove half-written files that a killed run left below OUT; only for who has OUT to itself."""
     if not (out / ".segkit").exists():
         return
-    for path in out.rglob(f"{TEMPORARY_PREFIX}*.tmp*"):
-        with suppress(OSError):
-            path.unlink()
+    for folder, below, names in os.walk(out):
+        below[:] = [name for name in below if not Path(folder, name, ".segkit").exists()]      # another run's OUT, which may be at work
+        for name in names:
+            if name.startswith(TEMPORARY_PREFIX) and ".tmp" in name:
+                with suppress(OSError):
+                    Path(folder, name).unlink()

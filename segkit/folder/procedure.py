@@ -12,7 +12,7 @@ from segkit.ahead import in_threads
 from segkit.config import PredictSettings
 from segkit.errors import CollisionError, SegkitError, WriteError
 from segkit.folder.ledger import Entry, Failure, Result, digest_of
-from segkit.folder.outputs import Extras, all_of, concerns_one_name, discard, write_all
+from segkit.folder.outputs import Extras, concerns_one_name, discard, write_all
 from segkit.folder.pipeline import BEHIND, Item, segment_all
 from segkit.io import ReadSettings, Source, mask_suffix
 from segkit.predict import Model
@@ -89,8 +89,6 @@ class Procedure:
             self.written.add(target)
 
     def _left_behind(self, source: Source, written: Sequence[Path]) -> Iterator[Path]:
-        """What an earlier run left for this file; where two pictures share a name, only what the ledger says was this one's."""
-        if source.output in self.shared:
-            paths = [self.out / place for place in self.earlier(source.key)]
-            return (path for path in paths if path not in written and path not in self.written)
-        return (path for path in all_of(source, self.out) if path not in written)
+        """What an earlier run left for this file, as the ledger says."""
+        paths = (self.out / place for place in self.earlier(source.key))
+        return (path for path in paths if path not in written and path not in self.written)

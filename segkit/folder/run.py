@@ -19,6 +19,7 @@ from segkit import __version__
 from segkit.attend import require_attention
 from segkit.config import PredictSettings
 from segkit.engines import describe
+from segkit.errors import SettingsError
 from segkit.folder.ledger import FOLDER, Entry, Failure, Ledger, Result, require_same_run
 from segkit.folder.outputs import Extras, check_out, masks_of, sweep
 from segkit.folder.pipeline import count_readers, read_ahead
@@ -27,6 +28,7 @@ from segkit.folder.shards import WHOLE, Part, is_there, listing_of
 from segkit.interrupt import Stop, listening
 from segkit.io import ReadSettings, Source, choose_split, read_manifest, write_json
 from segkit.io.apart import PATIENCE_SECONDS, Reader, state_of
+from segkit.io.atomic import reason
 from segkit.io.claim import claimed
 from segkit.io.files import check_outputs, shared_outputs, stem
 from segkit.memory import keep_freed_memory
@@ -156,7 +158,7 @@ def predict_files(
         check_outputs(sources, beside=True)
     check_out(sources, out)
     part = options.part
-    (out / FOLDER).mkdir(exist_ok=True)
+    _make_folder(out / FOLDER)
     with claimed(out / FOLDER, f"lock{part.suffix}"), ExitStack() as stack:
         ledger = stack.enter_context(Ledger(out / FOLDER / f"ledger{part.suffix}.jsonl"))
         if options.overwrite:
@@ -168,6 +170,13 @@ def predict_files(
         shared = shared_outputs(sources)
         work = Procedure(model, out, predict, read, extras, shared, ledger.outputs_of)
         return Job(work, options, ledger, elsewhere).run(sources, known_failures, about, watch)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{path}: is where the ledger of a run lies, but can't be made: {reason(error)}; move it away, or choose another -o") from error
 
 
 class Elsewhere(Protocol):
@@ -272,8 +281,9 @@ class Job:
 def _about(model: Model, predict: PredictSettings, read: ReadSettings, sources: Iterable[Source], failures: Iterable[Failure]) -> dict[str, Any]:
     """What the ledger has to know of a run: two with the same fingerprint give the same masks."""
     preprocess = model.run.preprocess.model_dump(mode="json")
+    reading = read.model_dump(mode="json", exclude={"max_pixels"})  # says which files are read, not what they hold
     flips = [model.run.augment.horizontal_flip > 0, model.run.augment.vertical_flip > 0] if predict.tta else []
-    settings = [model.fingerprint, model.labels.mapping, preprocess, predict.model_dump(mode="json"), read.model_dump(mode="json"), flips]
+    settings = [model.fingerprint, model.labels.mapping, preprocess, predict.model_dump(mode="json"), reading, flips]
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
     keys = chain((source.key for source in sources), (failure.path for failure in failures))
     return {"segkit": __version__, "fingerprint": fingerprint, "classes": list(model.labels.foreground), **listing_of(keys)}

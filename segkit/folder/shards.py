@@ -171,9 +171,12 @@ def _require_complete(parts: Sequence[Part], ledgers: Sequence[Ledger], about: M
         if spoiled:
             raise SettingsError(f"{out}: the results of {len(spoiled)} files are gone or changed: {_some(spoiled)}; run {part} again with --resume")
     total = sum(map(len, ledgers))
-    if total != about.get("files"):
+    files = about.get("files")
+    if isinstance(files, int) and total > files:
+        raise SettingsError(f"{out}: holds results of {total - files} files that INPUT has no longer; run all parts again with --overwrite")
+    if total != files:
         short = [str(part) for part, ledger in zip(parts, ledgers, strict=True) if len(ledger) < ledger.about.get("share", 0)]
-        raise SettingsError(f"{out}: {total} of {about.get('files')} files are done; go on with --resume: {_some(short)}")
+        raise SettingsError(f"{out}: {total} of {files} files are done; go on with --resume: {_some(short)}")
 
 
 def is_there(entry: Entry, out: Path) -> bool:

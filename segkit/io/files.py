@@ -17,6 +17,7 @@ from segkit.io.sniff import ENDINGS, Format, as_read_error, named, sniff
 PICTURE_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
 _STRANGE_ENDINGS = (".webp", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".nrrd", ".mha", ".mhd", ".hdr")  # pictures too: they get a row that says why not
 _MASK_ENDINGS = {Format.TIFF: (".tif",), Format.GIF: (".png", ".tif"), Format.DICOM: (".png", ".nii.gz")}  # the others: .png
+_ALL_MASK_ENDINGS = (".png", ".tif", ".nii", ".nii.gz")
 _PAIRS_TOLD = 5
 _TOLD_EVERY = 1000
 _PASSED_OVER = ("thumbs.db", "desktop.ini", "@eadir", "__macosx")
@@ -131,7 +132,7 @@ def check_outputs(sources: Sequence[Source], *, beside: bool = False) -> None:
     CollisionError
         Names up to five pairs.
     """
-    told = [words for group in _namesakes(sources) for words in _collisions(group, beside)]
+    told = [words for group in _namesakes(sources) for words in _collisions(group, beside)] + list(_under_folders(sources))
     if told:
         more = f"; and {len(told) - _PAIRS_TOLD} more pairs" if len(told) > _PAIRS_TOLD else ""
         raise CollisionError(f"{'; '.join(told[:_PAIRS_TOLD])}{more}; rename one of each pair, or put them into two folders")
@@ -171,6 +172,16 @@ def _collisions(namesakes: list[Source], beside: bool) -> Iterator[str]:
         taken = dict.fromkeys(endings, source) | taken
 
 
+def _under_folders(sources: Sequence[Source]) -> Iterator[str]:
+    """A mask a.png beside a folder that is named a.png."""
+    folders = {str(parent).casefold() for folder in {source.folder for source in sources} for parent in (PurePath(folder), *PurePath(folder).parents)}
+    folders = {folder for folder in folders if folder.endswith(_ALL_MASK_ENDINGS)}
+    for source in sources if folders else ():
+        ending = next((ending for ending in _mask_endings(source) if _plain(source) + ending in folders), None)
+        if ending is not None:
+            yield f"{source.name} would be written as {source.output}{ending}, which is a folder of other results"
+
+
 def _mask_endings(source: Source) -> tuple[str, ...]:
     """What the mask of a source ends in, as far as its first bytes tell; where they tell nothing its name does."""
     if len(source.files) > 1:
@@ -182,7 +193,7 @@ def _mask_endings(source: Source) -> tuple[str, ...]:
         kind = named(path)
     if kind is Format.NIFTI:
         return tuple(ending for ending in ENDINGS[kind] if path.name.lower().endswith(ending)) or ENDINGS[kind]
-    return (".png", ".tif", ".nii", ".nii.gz") if kind is None else _MASK_ENDINGS.get(kind, (".png",))
+    return _ALL_MASK_ENDINGS if kind is None else _MASK_ENDINGS.get(kind, (".png",))
 
 
 def stem(path: PurePath) -> str:

@@ -112,6 +112,13 @@ def test_a_full_disk_says_how_to_go_on(segkit: Typed, tmp_path: Path, monkeypatc
     assert len(rows(tmp_path / "out" / "results.csv")) == 5
 
 
+@pytest.mark.parametrize("patience", ["inf", "nan", "1e12"])
+def test_patience_has_an_end(segkit: Typed, tmp_path: Path, patience: str) -> None:
+    assert segkit("--patience", patience) == 2
+    assert "a number of seconds up to 2,592,000 is expected, which is a month" in segkit.told[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def test_many_failures_are_told_in_the_table(segkit: Typed, pictures: Path, tmp_path: Path) -> None:
     for number in range(30):
         (pictures / f"bad{number:02d}.png").write_bytes(b"")

@@ -319,7 +319,7 @@ def test_who_asks_it_to_stop_is_told_how_to_go_on(predict: Predict, tmp_path: Pa
 
     def watch(entries: Iterable[Entry], what: str, quiet: bool, total: int) -> Iterator[Entry]:
         for entry in entries:
-            os.kill(os.getpid(), number) if entry.key == "00.png" else None
+            os.kill(os.getpid(), number) if what == "segmenting" and entry.key == "00.png" else None
             yield entry
 
     monkeypatch.setattr(progress, "watch", watch)

@@ -162,6 +162,50 @@ def test_half_written_files_of_a_killed_run_are_swept_away(run: Run, tmp_path: P
     assert not list((tmp_path / "out").rglob("*.tmp*"))
 
 
+def test_another_run_further_down_keeps_what_it_is_writing(run: Run, tmp_path: Path) -> None:
+    run(out=tmp_path / "out" / "deeper")
+    half = tmp_path / "out" / "deeper" / ".segkit-4711-9f86d081.tmp.png"
+    half.write_bytes(b"half")
+    run()
+    assert half.exists()
+
+
+def test_files_of_other_people_stay_whatever_they_are_named(run: Run, tmp_path: Path) -> None:
+    theirs = [tmp_path / "out" / name for name in ("0.tif", "0.nii.gz", "3.png", "overlays/0.png")]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"precious")
+    assert counts(run()) == (4, 1, 0)
+    assert counts(run(resume=True)) == (0, 1, 4)
+    assert [path.read_bytes() for path in theirs] == [b"precious"] * 4
+
+
+def test_what_a_forgotten_run_wrote_is_taken_away(run: Run, model: Model, tmp_path: Path) -> None:
+    run(extras=Extras(overlay=True))
+    for number in (1, 2):
+        (tmp_path / "in" / f"{number}.png").write_bytes(b"")
+    assert counts(run(Model(model.run, model.engine, fingerprint="other"), overwrite=True)) == (2, 3, 0)
+    assert sorted(masks(tmp_path / "out")) == ["0.png", "4.png"]
+    assert list((tmp_path / "out" / "overlays").iterdir()) == []
+
+
+def test_more_pixels_may_be_allowed_when_a_run_goes_on(run: Run, model: Model) -> None:
+    def allowing(pixels: int) -> Model:
+        data = model.run.data.model_copy(update={"read": model.run.data.read.model_copy(update={"max_pixels": pixels})})
+        return model.with_settings(model.run.model_copy(update={"data": data}))
+
+    first = run(allowing(100))
+    assert {failure.code for failure in first.failures} == {"E_TOO_LARGE", "E_EMPTY"}
+    assert counts(run(allowing(10_000), resume=True)) == (4, 1, 0)
+
+
+def test_what_lies_where_the_ledger_belongs_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".segkit").touch()
+    with pytest.raises(SettingsError, match=r"\.segkit: is where the ledger of a run lies, but can't be made"):
+        run()
+
+
 def test_whichever_write_fails_the_folder_holds_whole_files_and_resume_completes_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,3 +158,16 @@ def test_a_part_at_work_is_waited_for(run_part: Callable[..., None], tmp_path: P
         run_part(number)
     with claimed(tmp_path / "out" / ".segkit", "lock-0001-of-0003"), pytest.raises(SettingsError, match="another run is at work here"):
         merge(tmp_path / "out")
+
+
+def test_results_of_pictures_that_are_gone_are_no_part_of_the_whole(run_part: Callable[..., None], tmp_path: Path) -> None:
+    for number in range(3):
+        run_part(number)
+    (tmp_path / "in" / "ward0" / "0.png").unlink()
+    for number in range(3):
+        run_part(number, resume=True)
+    with pytest.raises(SettingsError, match="holds results of 1 files that INPUT has no longer; run all parts again with --overwrite"):
+        merge(tmp_path / "out")
+    for number in range(3):
+        run_part(number, overwrite=True)
+    assert merge(tmp_path / "out").results == 7

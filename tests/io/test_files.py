@@ -192,6 +192,15 @@ def test_masks_that_end_otherwise_are_no_collision(tmp_path):
         check_outputs(found.sources, beside=True)
 
 
+def test_a_mask_beside_a_folder_of_its_name_collides(tmp_path):
+    picture(tmp_path / "in" / "a.PNG" / "b.jpg", kind="JPEG")
+    picture(tmp_path / "in" / "a.jpg", kind="JPEG")
+    with pytest.raises(CollisionError, match=r"a\.jpg would be written as a\.png, which is a folder of other results; rename"):
+        find_sources(tmp_path / "in", recursive=True)
+    (tmp_path / "in" / "a.jpg").unlink()
+    assert outputs(find_sources(tmp_path / "in", recursive=True)) == ["a.PNG/b"]
+
+
 def test_a_file_whose_mask_could_end_either_way_collides(tmp_path):
     """A single DICOM slice gets a PNG, one of several frames NIfTI."""
     picture(tmp_path / "a.png")
