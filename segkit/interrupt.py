@@ -10,9 +10,14 @@ from typing import Any
 
 
 class Stop:
-    """`signal` is the number of the signal that asked to stop, None until then."""
+    """`signal` is the number of the signal that asked to stop, None until then; `is_asked` also where the work itself has had enough."""
 
     signal: int | None = None
+    has_enough: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        return self.has_enough or self.signal is not None
 
 
 @contextmanager

@@ -19,8 +19,19 @@ def keep_freed_memory() -> bool:
 
     All threads share one heap then, since the heaps of further threads hold no large blocks.
     """
-    if platform.libc_ver()[0] != "glibc":
+    libc = _glibc()
+    if libc is None:
         return False
-    libc = ctypes.CDLL(None)
     settings = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 2**26}
     return all(libc.mallopt(what, number) == 1 for what, number in settings.items())
+
+
+def give_back_freed_memory() -> None:
+    """Once: between the stages of a large picture, none of which needs what the one before it had."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

@@ -19,10 +19,11 @@ from segkit.image import Image, image_from_array
 from segkit.io import read_image, write_bytes
 from segkit.io.pixels import finite
 from segkit.labels import Labels, Mask
+from segkit.memory import give_back_freed_memory
 from segkit.models import build_model
 from segkit.patches import Band
 from segkit.postprocess import tidy
-from segkit.preprocess import View, prepare
+from segkit.preprocess import LARGE, View, prepare
 from segkit.pretrained import default_folder
 from segkit.score import Flips, known_flips, score, score_volume
 
@@ -120,6 +121,7 @@ class Walk:
         self.image = image
         self._model, self._settings = model, settings or model.run.predict
         self._preparation = prepare(image, model.run.preprocess)
+        self._give_back()                       # what its decoder had
         self._indices = np.empty((len(image.slices), *image.shape[-2:]), np.uint8)
         shape = (model.labels.num_classes, *self._indices.shape)
         self._probabilities = np.empty(shape, np.float16) if keep_probabilities else None
@@ -171,8 +173,14 @@ class Walk:
         self._confidence += float(best.sum(dtype=torch.float64))
         self._undecided -= best.numel()
 
+    def _give_back(self) -> None:
+        """Of a slide these are hundreds of megabytes."""
+        if self.image.pixels.size > LARGE:
+            give_back_freed_memory()
+
     def result(self) -> Segmentation:
         """Once it `is_complete`."""
+        self._give_back()                       # what the network had
         stack = self.image.is_volume
         tidied = tidy(self._indices if stack else self._indices[0], self._settings.postprocess)
         probabilities = self._probabilities if stack or self._probabilities is None else self._probabilities[:, 0]

@@ -155,7 +155,7 @@ class Cluster:
         running: dict[Any, Batch] = {}
         try:
             while True:
-                if stop.signal is None:
+                if not stop.is_asked:
                     self._hand_out(queue, running)
                 if not running:
                     return

@@ -97,6 +97,7 @@ class Entry:
             return Entry(line["key"], failure=Failure(**line["failure"]))
         told = dict(line["result"])
         result = Result(**{**told, "shape": tuple(told["shape"]), "notes": tuple(told["notes"])})
+        result.cells()
         outputs = {place: (size, digest) for place, (size, digest) in line["outputs"].items()}
         return Entry(line["key"], result, None, tuple((size, changed) for size, changed in line["state"]), outputs)
 
@@ -299,9 +300,9 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
         if "key" in line:
-            Entry.from_line(line)
+            _short(Entry.from_line(line).key)
         return line if "key" in line or isinstance(line["run"], dict) else None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, takewhile
@@ -21,10 +21,10 @@ from segkit.config import PredictSettings
 from segkit.engines import describe
 from segkit.errors import SettingsError
 from segkit.folder.ledger import FOLDER, Entry, Failure, Ledger, Result, require_same_run
-from segkit.folder.outputs import Extras, check_out, masks_of, sweep
+from segkit.folder.outputs import Extras, check_out, discard, masks_of, sweep
 from segkit.folder.pipeline import count_readers, read_ahead
 from segkit.folder.procedure import Procedure
-from segkit.folder.shards import WHOLE, Part, is_there, listing_of
+from segkit.folder.shards import WHOLE, Part, is_as_written, is_there, listing_of
 from segkit.interrupt import Stop, listening
 from segkit.io import ReadSettings, Source, choose_split, read_manifest, write_json
 from segkit.io.apart import PATIENCE_SECONDS, Reader, state_of
@@ -162,6 +162,7 @@ def predict_files(
     with claimed(out / FOLDER, f"lock{part.suffix}"), ExitStack() as stack:
         ledger = stack.enter_context(Ledger(out / FOLDER / f"ledger{part.suffix}.jsonl"))
         if options.overwrite:
+            _clear(ledger, out, {source.key for source in sources})
             ledger.forget()
         about = _about(model, predict, read, sources, known_failures)
         require_same_run(ledger, about["fingerprint"], out, None if options.resume else lambda: {source.key for source in sources})
@@ -170,6 +171,13 @@ def predict_files(
         shared = shared_outputs(sources)
         work = Procedure(model, out, predict, read, extras, shared, ledger.outputs_of)
         return Job(work, options, ledger, elsewhere).run(sources, known_failures, about, watch)
+
+
+def _clear(ledger: Ledger, out: Path, keys: Collection[str]) -> None:
+    """Masks of files that are not made anew go, or those of two models would lie side by side; what somebody has changed since stays."""
+    for entry in ledger.entries():
+        if entry.key not in keys:
+            discard(out / place for place, written in (entry.outputs or {}).items() if is_as_written(out / place, written))
 
 
 def _make_folder(path: Path) -> None:
@@ -204,6 +212,7 @@ class Job:
         own, failures = part.choose(sources), [failure for failure in known_failures if part.holds(failure.path)]
         to_do = [source for source in watch(own, len(own), "checking") if not self._is_finished(source)] if self.options.resume else own
         share, skipped = len(own) + len(failures), len(own) - len(to_do)
+        to_do = [] if failures and self.options.stop_on_error else to_do
         told = {**_facts(work), "fingerprint": about["fingerprint"], "files": share}
         if self.elsewhere is not None:
             told.update(self.elsewhere.begin(work, self.options, self.ledger.path, to_do))
@@ -214,7 +223,7 @@ class Job:
         began = time.monotonic()
         try:
             with listening() as stop:
-                done, failed = self._count(watch(self._work(to_do, stop), len(to_do), "segmenting"))
+                done, failed = self._count(watch(self._work(to_do, stop), len(to_do), "segmenting"), stop)
         finally:
             self._write_tables()
         seconds, failed = time.monotonic() - began, failed + len(failures)
@@ -222,13 +231,12 @@ class Job:
         self._tell({**told, "state": state, "done": done, "failed": failed, "skipped": skipped, "seconds": round(seconds, 3)})
         return Summary(self.ledger.path, self.ledger.began, done, failed, skipped, stop.signal, seconds)
 
-    def _count(self, entries: Iterable[Entry]) -> tuple[int, int]:
-        """(how many went well, how many failed), as they come."""
+    def _count(self, entries: Iterable[Entry], stop: Stop) -> tuple[int, int]:
+        """(how many went well, how many failed), as they come. Where the first failure ends the run, what is at hand is finished."""
         done = failed = 0
         for number, entry in enumerate(entries, start=1):
             done, failed = done + (entry.result is not None), failed + (entry.failure is not None)
-            if failed and self.options.stop_on_error:
-                break
+            stop.has_enough = failed > 0 and self.options.stop_on_error
             if number & (number - 1) == 0:  # now and then: the tables' time stays a small share of the whole, however many files there are
                 self._write_tables()
         return done, failed
@@ -243,7 +251,7 @@ class Job:
     def _here(self, sources: Sequence[Source], stop: Stop) -> Generator[Entry, None, None]:
         with ExitStack() as stack:
             readers = [stack.enter_context(Reader(self.options.patience_seconds)) for _ in range(self._count_readers(len(sources)))]
-            yield from self.work.entries(takewhile(lambda item: stop.signal is None, read_ahead(sources, self.work.read, readers)))
+            yield from self.work.entries(takewhile(lambda item: not stop.is_asked, read_ahead(sources, self.work.read, readers)))
 
     def _count_readers(self, files: int) -> int:
         """A process of its own takes a moment to start: one file is read here."""

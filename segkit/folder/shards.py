@@ -181,8 +181,12 @@ def _require_complete(parts: Sequence[Part], ledgers: Sequence[Ledger], about: M
 
 def is_there(entry: Entry, out: Path) -> bool:
     """Whether all that was written for a file still is there as it was written; a failure wrote nothing."""
+    return all(is_as_written(out / place, written) for place, written in (entry.outputs or {}).items())
+
+
+def is_as_written(path: Path, written: tuple[int, str]) -> bool:
     try:
-        return all(digest_of(out / place) == tuple(written) for place, written in (entry.outputs or {}).items())
+        return digest_of(path) == tuple(written)
     except OSError:
         return False
 

@@ -72,9 +72,10 @@ def write_json(path: Path | str, data: Any) -> None:
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Comma-separated with a header line; None becomes an empty field."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)                     # one at a time: there may be millions
+        plain, quoted = (csv.writer(file, lineterminator="\n", quoting=quoting) for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+        plain.writerow(header)
+        for row in rows:                           # one at a time: there may be millions
+            (quoted if any("\r" in cell for cell in row if isinstance(cell, str)) else plain).writerow(row)  # which ends a line for who reads it
 
 
 def reason(error: OSError) -> str:

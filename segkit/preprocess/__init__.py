@@ -155,4 +155,4 @@ def _channels(count: int) -> str:
     return {1: "1 channel (grey)", 3: "3 channels (colour)"}.get(count, f"{count} channels")
 
 
-__all__ = ["Preparation", "PreprocessSettings", "View", "prepare"]
+__all__ = ["LARGE", "Preparation", "PreprocessSettings", "View", "prepare"]

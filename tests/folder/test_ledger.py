@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,15 @@ def test_the_last_line_of_a_file_counts_and_this_runs_can_be_told(tmp_path: Path
         assert ledger.about["files"] == 1
 
 
-@pytest.mark.parametrize("torn", ['{"key": "b.png", "resu', '{"key": "b.png"}\n', "\x00\x00\x00\n", '[1, 2]\n{"key": 3}\n', "{}\n"])
+DEEP = "[" * 100_000 + "\n"
+ODD = [{"key": 5, "failure": {"path": "b", "code": "E", "message": ""}}]
+ODD += [{**done("b.png").to_line(), "result": {**asdict(done("b.png").result), word: None}} for word in ("seconds", "confidence", "areas_px", "notes")]
+
+
+ODD_LINES = [DEEP, *(json.dumps(line) + "\n" for line in ODD)]
+
+
+@pytest.mark.parametrize("torn", [*ODD_LINES, '{"key": "b.png", "resu', '{"key": "b.png"}\n', "\x00\x00\x00\n", '[1, 2]\n{"key": 3}\n', "{}\n"])
 def test_half_a_line_and_a_damaged_one_are_as_if_they_were_not_there(tmp_path: Path, torn: str) -> None:
     path = tmp_path / "ledger.jsonl"
     with Ledger(path) as ledger:

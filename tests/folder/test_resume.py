@@ -15,7 +15,7 @@ from toys import disc
 
 from segkit.errors import SettingsError, WriteError
 from segkit.folder import Extras, Options, Summary, predict_files
-from segkit.folder.ledger import Entry
+from segkit.folder.ledger import Entry, Failure
 from segkit.io import atomic, find_sources
 from segkit.io.claim import claimed
 from segkit.predict import Model, load
@@ -126,9 +126,40 @@ def test_rows_of_earlier_runs_into_the_folder_stay(run: Run, tmp_path: Path) -> 
 
 
 def test_the_first_bad_file_may_end_the_run(run: Run, tmp_path: Path) -> None:
-    assert counts(run(stop_on_error=True)) == (3, 1, 0)
+    first = run(stop_on_error=True)
+    assert (3 <= first.done <= 4, first.failed) == (True, 1)
     assert sorted(masks(tmp_path / "out"))[:3] == ["0.png", "1.png", "2.png"]
-    assert counts(run(resume=True)) == (1, 1, 3)
+    assert counts(run(resume=True)) == (4 - first.done, 1, first.done)
+
+
+def test_where_the_first_bad_file_ends_the_run_no_mask_lacks_its_row(model: Model, tmp_path: Path) -> None:
+    for number in range(30):
+        put(tmp_path / "in" / f"{number:02d}.png", number)
+    (tmp_path / "in" / "02.png").write_bytes(b"")
+    sources = find_sources(tmp_path / "in").sources
+    how = {"predict": model.run.predict, "read": model.run.data.read, "options": Options(readers=0, stop_on_error=True)}
+    summary = predict_files(sources, model, tmp_path / "out", **how)  # type: ignore[arg-type]
+    assert {Path(result.output).name for result in summary.results} == set(masks(tmp_path / "out"))
+    assert (summary.failed, summary.signal) == (1, None)
+    assert 2 <= summary.done < 29
+
+
+def test_what_could_not_be_listed_is_the_first_bad_file_too(run: Run, model: Model, tmp_path: Path) -> None:
+    sources = find_sources(tmp_path / "in").sources[:2]
+    how = {"predict": model.run.predict, "read": model.run.data.read, "options": Options(readers=0, stop_on_error=True)}
+    locked = Failure("in/locked", "E_PERM", "in/locked: permission denied")
+    summary = predict_files(sources, model, tmp_path / "out", known_failures=[locked], **how)  # type: ignore[arg-type]
+    assert counts(summary) == (0, 1, 0)
+
+
+def test_a_new_start_leaves_no_mask_of_the_other_model_but_what_somebody_has_changed(run: Run, model: Model, tmp_path: Path) -> None:
+    run()
+    for number in (0, 1):
+        (tmp_path / "in" / f"{number}.png").unlink()
+    corrected = tmp_path / "out" / "1.png"
+    corrected.write_bytes(corrected.read_bytes() + b"!")
+    assert counts(run(Model(model.run, model.engine, fingerprint="other"), overwrite=True)) == (2, 1, 0)
+    assert sorted(masks(tmp_path / "out")) == ["1.png", "2.png", "4.png"]
 
 
 def test_a_signal_ends_the_run_in_order_and_resume_completes_it(run: Run, tmp_path: Path) -> None:

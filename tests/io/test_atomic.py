@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -158,6 +159,13 @@ def test_json_takes_names_that_are_not_utf8(tmp_path):
 def test_csv_quotes_what_needs_it_and_leaves_none_empty(tmp_path):
     write_csv(tmp_path / "a.csv", ["path", "dice"], [["a,b.png", 0.5], ["two\nlines.png", None]])
     assert (tmp_path / "a.csv").read_bytes() == b'path,dice\n"a,b.png",0.5\n"two\nlines.png",\n'
+
+
+def test_csv_is_read_as_it_was_written_whatever_ends_a_line(tmp_path):
+    rows = [["a\rb.png", "1"], ["c\r\nd.png", ""], ["e.png", "2"]]
+    write_csv(tmp_path / "a.csv", ["path", "dice"], rows)
+    with open(tmp_path / "a.csv", newline="") as file:
+        assert list(csv.reader(file)) == [["path", "dice"], *rows]
 
 
 def test_csv_keeps_the_bytes_of_odd_names(tmp_path):
