@@ -12,9 +12,17 @@ Made = TypeVar("Made")
 
 
 def in_threads(
-    given: Iterable[Given], work: Callable[[Given], Made], *, threads: int, is_enough: Callable[[deque[Future[Made]]], bool]
+    given: Iterable[Given],
+    work: Callable[[Given], Made],
+    *,
+    threads: int,
+    is_enough: Callable[[deque[Future[Made]]], bool],
+    leaving: Callable[[], object] = lambda: None,
 ) -> Iterator[Made]:
-    """What comes of each, in their order; more is begun ahead until it `is_enough`. Left early, what was not begun is not done."""
+    """What comes of each, in their order; more is begun ahead until it `is_enough`.
+
+    Left early, what was not begun is not done, and what was begun is waited for; `leaving` may cut it short.
+    """
     waiting: deque[Future[Made]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
@@ -25,4 +33,5 @@ def in_threads(
         while waiting:
             yield waiting.popleft().result()
     finally:
+        leaving()
         pool.shutdown(wait=True, cancel_futures=True)

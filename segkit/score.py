@@ -20,6 +20,9 @@ from segkit.patches import Band, Sliceable, Stitcher, TileSettings, Window, cut,
 SMALLEST_TILE = 128
 """Pixels along a side: a patch that is too much for the memory at this size is given up."""
 
+LACK_OF_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad_alloc", "bad allocation")
+"""Words of torch on Windows and elsewhere, of the system, and of the engines."""
+
 FLAT_LOGIT = 4.0
 """Of the background in a window that is not looked at, the others have 0: sure, but no match for what a neighbouring window has seen."""
 
@@ -186,8 +189,10 @@ def attempt(work: Callable[[], Any]) -> Any:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """torch has a class of its own for a GPU, and only words for a CPU."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
+    """torch has a class of its own for a GPU, and only words for a CPU; so have the other engines."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in LACK_OF_MEMORY)
 
 
 def score_volume(

@@ -22,7 +22,7 @@ from segkit.models import build_model
 from segkit.patches import Band, TileSettings, join
 from segkit.postprocess import PostprocessSettings
 from segkit.predict import Model, load, segment
-from segkit.score import Flips, Scorer, is_flat, known_flips, score
+from segkit.score import Flips, Scorer, is_flat, is_lack_of_memory, known_flips, score
 
 TREE = {"model": {"feature_scale": 16, "in_channels": 1}, "preprocess": {"channels": 1}, "data": {"labels": {"background": 0, "nerve": 7, "vessel": 200}}}
 
@@ -218,29 +218,41 @@ def test_a_fault_of_a_batch_that_is_on_its_way_comes_through() -> None:
         list(score(enumerate(torch.rand(6, 1, 33, 47)), Broken(), TileSettings()))
 
 
+ON_LINUX = "[enforce fail at alloc_cpu.cpp:128] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes. Error code 12"
+ON_WINDOWS = "[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes."
+
+
 class Forgetful:
     """An engine whose memory holds so many pixels at a time."""
 
     along_slices = False
     batch_pixels, in_flight = 2**20, 1
 
-    def __init__(self, pixels: int) -> None:
-        self.pixels = pixels
+    def __init__(self, pixels: int, words: str = ON_LINUX) -> None:
+        self.pixels, self.words = pixels, words
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         if batch[:, 0].numel() > self.pixels:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.")
+            raise RuntimeError(self.words)
         return torch.cat([batch, -batch], dim=1)
 
     def score_volume(self, batches: object) -> Iterator[torch.Tensor]:
         raise NotImplementedError
 
 
-def test_where_memory_is_short_fewer_and_smaller_patches_give_the_same() -> None:
+@pytest.mark.parametrize("words", [ON_LINUX, ON_WINDOWS, "std::bad_alloc", "Failed to allocate memory for requested buffer of size 1"])
+def test_where_memory_is_short_fewer_and_smaller_patches_give_the_same(words: str) -> None:
     pictures = torch.rand(3, 1, 200, 300)
     for pixels in (2 * 200 * 300, 200 * 300, 160 * 160):
-        for picture, found in zip(pictures, scored(pictures, Forgetful(pixels), TileSettings()), strict=True):
+        for picture, found in zip(pictures, scored(pictures, Forgetful(pixels, words), TileSettings()), strict=True):
             torch.testing.assert_close(found, torch.cat([picture, -picture]))
+
+
+def test_torch_says_what_we_listen_for_when_memory_is_short() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_lack_of_memory(caught.value)
+    assert not is_lack_of_memory(RuntimeError("illegal instruction"))
 
 
 def test_a_picture_that_does_not_fit_at_all_is_given_up_and_the_next_one_follows() -> None:

@@ -23,12 +23,16 @@ class ONNXRuntimeEngine(GraphEngine):
 
     def compile(self, graph: bytes) -> Run:
         runtime = require("onnxruntime", self.extra)
+        state = runtime.capi.onnxruntime_pybind11_state
         runtime.disable_telemetry_events()              # only its builds for Windows have any
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
         def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-            return session.run([LOGITS], {PICTURE: batch})[0]
+            try:
+                return session.run([LOGITS], {PICTURE: batch})[0]
+            except (state.Fail, state.RuntimeException) as error:  # among them what it says of memory, which torch says by this class
+                raise RuntimeError(str(error)) from error
 
         return run

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from segkit.errors import SettingsError, WriteError
 from segkit.io import write_csv
@@ -119,7 +119,7 @@ class Ledger:
         self._synced = time.monotonic()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = open(path, "ab+")      # noqa: SIM115 (closed by `close`)
+            self._file = open(path, "ab+", buffering=0)    # noqa: SIM115 (closed by `close`; nothing waits in it to be written then)
             self._mend()
         except OSError as error:
             raise WriteError(f"{path}: can't be written: {reason(error)}") from error
@@ -187,16 +187,22 @@ class Ledger:
 
     def close(self) -> None:
         """What was said is on the disk."""
-        if not self._file.closed:
+        if self._file.closed:
+            return
+        try:
             self._sync()
+        except OSError as error:
+            raise WriteError(f"{self.path}: not written: {reason(error)}") from error
+        finally:
             self._file.close()
 
     def _append(self, line: Mapping[str, Any]) -> int:
         """Where the line begins."""
         place = self._size()
         try:
-            self._file.write(json.dumps(line, ensure_ascii=True).encode() + b"\n")
-            self._file.flush()
+            text = memoryview(json.dumps(line, ensure_ascii=True).encode() + b"\n")
+            while text:
+                text = text[self._file.write(text) :]
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 self._sync()
         except OSError as error:

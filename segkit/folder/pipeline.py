@@ -66,8 +66,13 @@ class Item:
             self.problem = MemoryError(str(error))
 
 
-def read_ahead(sources: Iterable[Source], settings: ReadSettings, readers: Sequence[Reader]) -> Iterator[Item]:
-    """Read by these processes, one file each at a time and some ahead; without any, here and when it is needed."""
+def read_ahead(
+    sources: Iterable[Source], settings: ReadSettings, readers: Sequence[Reader], leaving: Callable[[], object] = lambda: None
+) -> Iterator[Item]:
+    """Read by these processes, one file each at a time and some ahead; without any, here and when it is needed.
+
+    `leaving` is called when no more will be asked for: what is still being read could be waited for in vain.
+    """
     if not readers:
         return (_read(source, lambda source: read_unchanged(source, settings)) for source in sources)
     idle: SimpleQueue[Reader] = SimpleQueue()
@@ -85,7 +90,7 @@ def read_ahead(sources: Iterable[Source], settings: ReadSettings, readers: Seque
         here = (item.result().image for item in waiting if item.done())
         return len(waiting) > 2 * len(readers) or sum(image.pixels.nbytes for image in here if image is not None) > AHEAD_BYTES
 
-    return in_threads(sources, lambda source: _read(source, read), threads=len(readers), is_enough=is_enough)
+    return in_threads(sources, lambda source: _read(source, read), threads=len(readers), is_enough=is_enough, leaving=leaving)
 
 
 def count_readers(wanted: int | None, processors: int, device: str) -> int:

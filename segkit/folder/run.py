@@ -167,10 +167,18 @@ def predict_files(
         about = _about(model, predict, read, sources, known_failures)
         require_same_run(ledger, about["fingerprint"], out, None if options.resume else lambda: {source.key for source in sources})
         if part.count == 1:
+            _require_idle_parts(out / FOLDER)
             sweep(out)
         shared = shared_outputs(sources)
         work = Procedure(model, out, predict, read, extras, shared, ledger.outputs_of)
         return Job(work, options, ledger, elsewhere).run(sources, known_failures, about, watch)
+
+
+def _require_idle_parts(folder: Path) -> None:
+    """SettingsError where a part of a division is at work."""
+    for path in sorted(folder.glob("lock-*")):
+        with claimed(folder, path.name):
+            pass
 
 
 def _clear(ledger: Ledger, out: Path, keys: Collection[str]) -> None:
@@ -251,7 +259,13 @@ class Job:
     def _here(self, sources: Sequence[Source], stop: Stop) -> Generator[Entry, None, None]:
         with ExitStack() as stack:
             readers = [stack.enter_context(Reader(self.options.patience_seconds)) for _ in range(self._count_readers(len(sources)))]
-            yield from self.work.entries(takewhile(lambda item: not stop.is_asked, read_ahead(sources, self.work.read, readers)))
+
+            def leaving() -> None:
+                for reader in readers:
+                    reader.end()
+
+            items = read_ahead(sources, self.work.read, readers, leaving)
+            yield from self.work.entries(takewhile(lambda item: not stop.is_asked, items))
 
     def _count_readers(self, files: int) -> int:
         """A process of its own takes a moment to start: one file is read here."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -104,6 +105,9 @@ def listing_of(keys: Iterable[str]) -> dict[str, str | int]:
     return {"files": count, "listing": digest.hexdigest()}
 
 
+LEDGER_OF_A_PART = re.compile(r"ledger-\d{4}-of-\d{4}\.jsonl")
+
+
 @dataclass(frozen=True)
 class Merged:
     """What `merge` put together."""
@@ -125,7 +129,7 @@ def merge(out: Path) -> Merged:
         One of it is not so; the message says what to do.
     """
     folder = out / FOLDER
-    paths = sorted(folder.glob("ledger-*-of-*.jsonl"))
+    paths = sorted(path for path in folder.glob("ledger-*-of-*.jsonl") if LEDGER_OF_A_PART.fullmatch(path.name))  # and no copies
     if not paths:
         raise SettingsError(f"{out}: holds no parts of a run (looked for {FOLDER}/ledger-*-of-*.jsonl); run segkit predict with --num-parts first")
     count = int(paths[0].stem.rpartition("-")[2])
@@ -156,6 +160,8 @@ def _agreed(ledgers: Sequence[Ledger], out: Path) -> dict[str, object]:
     """What all runs said of themselves."""
     first = ledgers[0].about
     for ledger in ledgers:
+        if not isinstance(ledger.about.get("files"), int):
+            raise SettingsError(f"{ledger.path}: has lost its beginning; run this part again with --resume")
         for word, what in (("fingerprint", "of another model or of other settings"), ("listing", "of another list of files")):
             if ledger.about.get(word) != first.get(word):
                 raise SettingsError(f"{out}: {ledger.path.name} is {what} than {ledgers[0].path.name}; run all parts again with --resume on the same INPUT")
@@ -171,8 +177,8 @@ def _require_complete(parts: Sequence[Part], ledgers: Sequence[Ledger], about: M
         if spoiled:
             raise SettingsError(f"{out}: the results of {len(spoiled)} files are gone or changed: {_some(spoiled)}; run {part} again with --resume")
     total = sum(map(len, ledgers))
-    files = about.get("files")
-    if isinstance(files, int) and total > files:
+    files = int(str(about["files"]))
+    if total > files:
         raise SettingsError(f"{out}: holds results of {total - files} files that INPUT has no longer; run all parts again with --overwrite")
     if total != files:
         short = [str(part) for part, ledger in zip(parts, ledgers, strict=True) if len(ledger) < ledger.about.get("share", 0)]
@@ -209,7 +215,10 @@ def _put_together(ledgers: Sequence[Ledger], about: Mapping[str, object], out: P
 
 def _told_by_the_first(out: Path) -> dict[str, object]:
     runs = sorted((out / FOLDER).glob("run-0000-of-*.json"))
-    told = json.loads(runs[0].read_text(encoding="utf-8")) if runs else {}
+    try:
+        told = json.loads(runs[0].read_text(encoding="utf-8")) if runs else {}
+    except ValueError:  # damaged: the masks and the ledgers are what counts
+        told = {}
     return told if isinstance(told, dict) else {}
 
 

@@ -46,6 +46,9 @@ class Reader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
         """A thread that waits in `read` is told that the run is over, and starts nothing more."""
         self._is_over = True
         self.close()

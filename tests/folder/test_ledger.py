@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -138,11 +140,36 @@ def test_a_ledger_that_can_not_be_written_says_so(tmp_path: Path) -> None:
         Ledger(tmp_path / "ledger.jsonl")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
+def test_a_ledger_that_may_not_grow_says_so_also_where_it_is_closed(tmp_path: Path) -> None:
+    """A limit of 64 KiB a file, in a process of its own; what was said before is kept."""
+    program = """
+import resource, signal, sys
+from pathlib import Path
+from segkit.errors import WriteError
+from segkit.folder.ledger import Entry, Failure, Ledger
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+try:
+    with Ledger(Path(sys.argv[1])) as ledger:
+        for number in range(1000):
+            ledger.add(Entry(f"{number}.png", failure=Failure(f"{number}.png", "E_EMPTY", "has no bytes" * 10)))
+except WriteError as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", program, str(tmp_path / "ledger.jsonl")], check=True, capture_output=True, text=True)
+    assert (told.stdout.count("ledger.jsonl: not written: "), told.stderr) == (1, "")
+    with Ledger(tmp_path / "ledger.jsonl") as ledger:
+        assert 100 < len(ledger) < 1000
+        assert [entry.key for entry in ledger.entries()] == [f"{number}.png" for number in range(len(ledger))]
+
+
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.jsonl") as ledger:
         ledger._file.close()
-        ledger._file = open("/dev/full", "ab")  # noqa: SIM115
+        ledger._file = open("/dev/full", "ab", buffering=0)  # noqa: SIM115
         ledger._size = lambda: 0  # type: ignore[method-assign]
         with pytest.raises(WriteError, match="the disk is full"):
             ledger.add(done("a.png"))
-        ledger._file = open(tmp_path / "ledger.jsonl", "ab+")  # noqa: SIM115
+        ledger._file = open(tmp_path / "ledger.jsonl", "ab+", buffering=0)  # noqa: SIM115

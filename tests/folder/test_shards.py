@@ -160,6 +160,28 @@ def test_a_part_at_work_is_waited_for(run_part: Callable[..., None], tmp_path: P
         merge(tmp_path / "out")
 
 
+def test_copies_and_damaged_accounts_do_not_stop_a_merge_but_a_lost_beginning_does(run_part: Callable[..., None], tmp_path: Path) -> None:
+    folder = tmp_path / "out" / ".segkit"
+    for number in range(3):
+        run_part(number)
+    ledger = folder / "ledger-0001-of-0003.jsonl"
+    (folder / "ledger-0001-of-0003 copy.jsonl").write_bytes(ledger.read_bytes())
+    (folder / "run-0000-of-0003.json").write_text("{")
+    assert merge(tmp_path / "out").results == 8
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[1:]))
+    with pytest.raises(SettingsError, match=r"ledger-0001-of-0003\.jsonl: has lost its beginning; run this part again with --resume"):
+        merge(tmp_path / "out")
+    run_part(1, resume=True)
+    assert merge(tmp_path / "out").results == 8
+
+
+def test_a_whole_run_does_not_begin_while_a_part_is_at_work(run_part: Callable[..., None], tmp_path: Path) -> None:
+    run_part(0)
+    with claimed(tmp_path / "out" / ".segkit", "lock-0001-of-0003"), pytest.raises(SettingsError, match="another run is at work here"):
+        run_part(0, count=1)
+    run_part(0, count=1)
+
+
 def test_results_of_pictures_that_are_gone_are_no_part_of_the_whole(run_part: Callable[..., None], tmp_path: Path) -> None:
     for number in range(3):
         run_part(number)
