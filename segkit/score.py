@@ -21,7 +21,8 @@ SMALLEST_TILE = 128
 """Pixels along a side: a patch that is too much for the memory at this size is given up."""
 
 LACK_OF_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad_alloc", "bad allocation")
-"""Words of torch on Windows and elsewhere, of the system, and of the engines."""
+LACK_OF_MEMORY += ("could not create a primitive", "could not create a memory object")
+"""Words of torch on Windows and elsewhere, of the system, of the engines, and of oneDNN where its workspace does not fit."""
 
 FLAT_LOGIT = 4.0
 """Of the background in a window that is not looked at, the others have 0: sure, but no match for what a neighbouring window has seen."""
