@@ -20,8 +20,16 @@ from segkit.patches import Band, Sliceable, Stitcher, TileSettings, Window, cut,
 SMALLEST_TILE = 128
 """Pixels along a side: a patch that is too much for the memory at this size is given up."""
 
-LACK_OF_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad_alloc", "bad allocation")
-LACK_OF_MEMORY += ("could not create a primitive", "could not create a memory object")
+LACK_OF_MEMORY = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "could not create a primitive",
+    "could not create a memory object",
+)
 """Words of torch on Windows and elsewhere, of the system, of the engines, and of oneDNN where its workspace does not fit."""
 
 FLAT_LOGIT = 4.0
