@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from segkit.errors import PairingError, SettingsError, ShapeError, VanishedError
@@ -24,7 +25,24 @@ from segkit.io.manifest import Row, choose_split, read_manifest
 from segkit.io.origin import ReadSettings
 from segkit.io.sniff import as_read_error
 from segkit.labels import IGNORE_INDEX, Labels, Mask
-from segkit.metrics import METRICS, CaseScore, ClassScore, Comparison, Evaluation, check_names, compare
+from segkit.metrics import (
+    DEFAULT_METRICS,
+    DEFAULT_SETTINGS,
+    CaseScore,
+    ClassScore,
+    Comparison,
+    Evaluation,
+    ScoreSettings,
+    check_names,
+    compare,
+    compare_objects,
+    measure,
+)
+
+Array = NDArray[Any]
+
+OBJECT = "object"
+"""The one class of masks that number their objects."""
 
 SHOWN = 5
 """Names that a message lists before it breaks off."""
@@ -53,7 +71,9 @@ def evaluate(
     spacing_mm: tuple[float, ...] | None = None,
     mask_threshold: float | None = None,
     allow_missing: bool = False,
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    settings: ScoreSettings = DEFAULT_SETTINGS,
+    objects: bool = False,
     read: ReadSettings | None = None,
     progress: Callable[[Sequence[Pair]], Iterable[Pair]] = iter,
 ) -> Evaluation:
@@ -69,7 +89,9 @@ def evaluate(
     spacing_mm : of files that hold none: (row, column), or (slice, row, column) for volumes; without it distances are in pixels
     mask_threshold : for two classes whose masks are not clean: above it a pixel counts as the larger value, in truth and prediction
     allow_missing : score what is there where predictions are missing, and say so in `Evaluation.warnings`
-    metrics : names out of `segkit.metrics.METRICS`
+    metrics : names out of `segkit.metrics.METRICS`; others are not computed
+    settings : the tolerance of nsd, and the rule for empty masks
+    objects : the masks number their objects (cells that touch): 0 is background, each other value one object, all of one class
     read : how files are read; else as in run.json beside the predictions
     progress : wrapped around the pairs, to draw a bar
 
@@ -83,6 +105,8 @@ def evaluate(
         A file can't be read, two differ in size, or hold values that no label names.
     """
     check_names(metrics)
+    if objects and (labels is not None or mask_threshold is not None):
+        raise SettingsError("masks that number their objects have neither labels nor a mask threshold: 0 is background, each other value one object")
     folder = Path(predictions)
     if folder.is_file():
         raise SettingsError(f"{folder}: is a file; name the folder of the predictions")
@@ -91,17 +115,22 @@ def evaluate(
     wanted = wanted_predictions(Path(truth), split, None if images is None else Path(images))
     found = match(folder, wanted, allow_missing=allow_missing)
     notes = found.notes(whole=split is None)
-    if labels is None:
-        labels, derived = find_labels(facts, [one.truth for one in wanted], read)
-        notes += derived
-    if mask_threshold is not None:
-        labels = replace(labels, threshold=mask_threshold)
-    masks = (read_pair(pair, labels, spacing_mm, read) for pair in progress(found.pairs))
-    evaluation = evaluate_pairs(masks, metrics)
+    if objects:
+        cases = tuple(score_objects(pair, spacing_mm, read, metrics, settings) for pair in progress(found.pairs))
+        evaluation = Evaluation((OBJECT,), tuple(metrics), cases, settings=settings)
+    else:
+        if labels is None:
+            labels, derived = find_labels(facts, [one.truth for one in wanted], read)
+            notes += derived
+        if mask_threshold is not None:
+            labels = replace(labels, threshold=mask_threshold)
+        evaluation = evaluate_pairs((read_pair(pair, labels, spacing_mm, read) for pair in progress(found.pairs)), metrics, settings)
     return replace(evaluation, notes=(*notes, *_spacing_notes(evaluation, spacing_mm)))
 
 
-def evaluate_pairs(pairs: Iterable[tuple[str, Mask, Mask]], metrics: Sequence[str] = tuple(METRICS)) -> Evaluation:
+def evaluate_pairs(
+    pairs: Iterable[tuple[str, Mask, Mask]], metrics: Sequence[str] = DEFAULT_METRICS, settings: ScoreSettings = DEFAULT_SETTINGS
+) -> Evaluation:
     """Score (name, prediction, truth) masks in memory, one at a time; distances are in mm where one of the two knows its spacing.
 
     Raises
@@ -119,24 +148,24 @@ def evaluate_pairs(pairs: Iterable[tuple[str, Mask, Mask]], metrics: Sequence[st
         for mask in (prediction, truth):
             if mask.labels.names != names:
                 raise SettingsError(f"{name}: its classes are {', '.join(mask.labels.names)}, the first truth's are {', '.join(names)}; score them apart")
-        cases.append(score_case(name, prediction, truth, metrics))
+        cases.append(score_case(name, prediction, truth, metrics, settings))
     if names is None:
         raise PairingError("nothing to score: there is no pair of a prediction and a truth")
-    return Evaluation(names[1:], tuple(metrics), tuple(cases))
+    return Evaluation(names[1:], tuple(metrics), tuple(cases), settings=settings)
 
 
-def score_case(name: str, prediction: Mask, truth: Mask, metrics: Sequence[str]) -> CaseScore:
-    """All metrics of all classes but the background; `ShapeError` where the two differ in size."""
+def score_case(name: str, prediction: Mask, truth: Mask, metrics: Sequence[str], settings: ScoreSettings = DEFAULT_SETTINGS) -> CaseScore:
+    """The metrics of all classes but the background; `ShapeError` where the two differ in size."""
     if prediction.indices.shape != truth.indices.shape:
         raise ShapeError(f"{name}: the prediction is {_by(prediction.indices.shape)}, the truth {_by(truth.indices.shape)}; masks are never resized")
     spacing_mm = prediction.spacing_mm if truth.spacing_mm is None else truth.spacing_mm
-    comparisons = compare(prediction.indices, truth.indices, truth.labels.num_classes, spacing_mm, IGNORE_INDEX)
+    comparisons = compare(prediction.indices, truth.indices, truth.labels.num_classes, spacing_mm, IGNORE_INDEX, settings)
     classes = {truth.labels.names[index]: _class_score(comparison, metrics) for index, comparison in comparisons.items()}
     return CaseScore(name, spacing_mm, classes)
 
 
 def _class_score(comparison: Comparison, metrics: Sequence[str]) -> ClassScore:
-    scores = {metric: METRICS[metric].function(comparison) for metric in metrics}
+    scores = {metric: measure(metric, comparison) for metric in metrics}
     return ClassScore(scores, comparison.prediction_px, comparison.truth_px)
 
 
@@ -148,15 +177,33 @@ def read_pair(pair: Pair, labels: Labels, spacing_mm: tuple[float, ...] | None, 
     ReadError, ShapeError, MaskValuesError
         A file can't be read, the two differ in size, hold values that no label names.
     """
-    grid = read_image(pair.image or pair.truth, read)
-    grid_is = "truth" if pair.image is None else "image"
-    prediction, truth = (read_mask(path, like=grid, settings=read, like_is=grid_is) for path in (pair.prediction, pair.truth))
-    spacing_mm = spacing_mm if grid.spacing_mm is None else grid.spacing_mm
+    prediction, truth, spacing_mm = _read_values(pair, spacing_mm, read)
     return (
         pair.name,
         Mask(labels.encode(prediction, str(pair.prediction)), labels, spacing_mm),
         Mask(labels.encode(truth, str(pair.truth)), labels, spacing_mm),
     )
+
+
+def score_objects(pair: Pair, spacing_mm: tuple[float, ...] | None, read: ReadSettings, metrics: Sequence[str], settings: ScoreSettings) -> CaseScore:
+    """The metrics of one class, `OBJECT`, from masks that number their objects.
+
+    Raises
+    ------
+    ReadError, ShapeError
+        A file can't be read, the two differ in size.
+    """
+    prediction, truth, spacing_mm = _read_values(pair, spacing_mm, read)
+    comparison = compare_objects(prediction, truth, spacing_mm, settings)
+    return CaseScore(pair.name, spacing_mm, {OBJECT: _class_score(comparison, metrics)})
+
+
+def _read_values(pair: Pair, spacing_mm: tuple[float, ...] | None, read: ReadSettings) -> tuple[Array, Array, tuple[float, ...] | None]:
+    """The numbers in both files on the one grid, and its spacing, or the one given where the grid has none."""
+    grid = read_image(pair.image or pair.truth, read)
+    grid_is = "truth" if pair.image is None else "image"
+    prediction, truth = (read_mask(path, like=grid, settings=read, like_is=grid_is) for path in (pair.prediction, pair.truth))
+    return prediction, truth, spacing_mm if grid.spacing_mm is None else grid.spacing_mm
 
 
 def _spacing_notes(evaluation: Evaluation, given: tuple[float, ...] | None) -> tuple[str, ...]:

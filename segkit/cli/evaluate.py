@@ -6,14 +6,22 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+
+from segkit.metrics import DEFAULT_METRICS, DEFAULT_SETTINGS, METRICS, EmptyRule, ScoreSettings
 
 if TYPE_CHECKING:
     from segkit.labels import Labels
     from segkit.metrics import Evaluation
 
+
+EMPTY_IN_SHORT: dict[EmptyRule, str] = {
+    "leave-out": "Both masks empty: in no mean; missed or spurious, one of them empty: overlap 0, no distance.",
+    "perfect": "Both masks empty: perfect; missed or spurious, one of them empty: overlap 0, as distance the diagonal.",
+    "worst": "Both masks empty, missed or spurious, one of them empty: overlap 0, as distance the diagonal.",
+}
 
 WIDTH = 120
 """Columns of the table where stdout is no terminal."""
@@ -28,6 +36,21 @@ WIDTH = 120
 @click.option("--spacing", metavar="MM,MM", help="Of files that hold none: row,column or slice,row,column. Without it distances are in pixels.")
 @click.option("--mask-threshold", type=float, help="For two classes whose masks are not clean: above it a pixel counts as the larger value.")
 @click.option("--pages", type=click.Choice(["error", "first", "all"]), help="What a file of several pages is: refused, its first page, a stack of slices.")
+@click.option("--metrics", metavar="NAME,...", help=f"Out of {', '.join(METRICS)}; or all. [default: {','.join(DEFAULT_METRICS)}]")
+@click.option(
+    "--tolerance",
+    type=float,
+    help=f"How far apart outlines still agree for nsd: mm where the spacing is known, else pixels. [default: {DEFAULT_SETTINGS.tolerance:g}]",
+)
+@click.option(
+    "--empty",
+    type=click.Choice(get_args(EmptyRule)),
+    default=DEFAULT_SETTINGS.empty,
+    show_default=True,
+    help="A class that is empty in both masks of a case is left out of the means, counts as perfect, or as the worst. What is empty in one of them "
+    "has overlap 0 and no distance; with perfect and worst the diagonal of the case is its distance.",
+)
+@click.option("--objects", is_flag=True, help="The masks number their objects (cells): 0 is background, each other value one object.")
 @click.option("--allow-missing", is_flag=True, help="Score what is there where predictions are missing.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for evaluation.csv and evaluation.json (default: PREDICTIONS).")
 @click.option("--no-save", is_flag=True, help="Write no files.")
@@ -43,6 +66,7 @@ def evaluate(predictions: Path, truth: Path, out: Path | None, no_save: bool, as
     from segkit.evaluation import evaluate as score
     from segkit.evaluation import save
 
+    metrics = _metrics(options["metrics"])
     evaluation = score(
         predictions,
         truth,
@@ -52,6 +76,9 @@ def evaluate(predictions: Path, truth: Path, out: Path | None, no_save: bool, as
         spacing_mm=_spacing(options["spacing"]),
         mask_threshold=options["mask_threshold"],
         allow_missing=options["allow_missing"],
+        metrics=metrics,
+        settings=_settings(options["tolerance"], options["empty"], metrics),
+        objects=options["objects"],
         read=_read_settings(options["pages"]),
         progress=lambda pairs: watch(pairs, "scoring", quiet),
     )
@@ -99,6 +126,23 @@ def _imply_background(values: dict[str, int | str], ignore: int | str | None, te
         raise SettingsError(f"--labels {text}: {taken[0]} has the value that the background has unless it is named; add background=VALUE")
 
 
+def _metrics(text: str | None) -> tuple[str, ...]:
+    """dice,nsd -> their names, each once; what is no metric is refused where they are computed."""
+    if text is None:
+        return DEFAULT_METRICS
+    return tuple(METRICS) if text == "all" else tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def _settings(tolerance: float | None, empty: EmptyRule, metrics: tuple[str, ...]) -> ScoreSettings:
+    from segkit.errors import SettingsError
+
+    if tolerance is None:
+        return ScoreSettings(empty=empty)
+    if not any(METRICS[name].tolerance for name in metrics if name in METRICS):
+        raise SettingsError(f"--tolerance {tolerance:g}: none of {', '.join(metrics)} has a tolerance; add one that has, as in --metrics dice,nsd")
+    return ScoreSettings(tolerance, empty)
+
+
 def _spacing(text: str | None) -> tuple[float, ...] | None:
     from segkit.errors import SettingsError
 
@@ -123,19 +167,16 @@ def _print_table(evaluation: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from segkit.metrics import METRICS
-
     table = Table()
-    titles = [f"{name} {evaluation.unit}" if METRICS[name].unit == "distance" else name for name in evaluation.metrics]
-    for title in ("class", *titles, "both empty", "missed", "spurious"):
+    for title in ("class", *evaluation.titles, "both empty", "missed", "spurious"):
         table.add_column(title, justify="left" if title == "class" else "right", no_wrap=True, overflow="fold")
     for name, summary in evaluation.classes.items():
-        counts = (summary.left_out, summary.missed, summary.spurious)
+        counts = (summary.both_empty, summary.missed, summary.spurious)
         table.add_row(Text(name), *map(_number, summary.means.values()), *map(str, counts))
     table.add_section()
     table.add_row("mean", *map(_number, evaluation.means.values()))
     Console(width=None if sys.stdout.isatty() else WIDTH, force_terminal=sys.stdout.isatty()).print(table)
-    click.echo(f"{_count(evaluation)}. Both masks empty: in no mean; missed or spurious, one of them empty: overlap 0, no distance.")
+    click.echo(f"{_count(evaluation)}. {EMPTY_IN_SHORT[evaluation.settings.empty]}")
 
 
 def _count(evaluation: Evaluation) -> str:

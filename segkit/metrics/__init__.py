@@ -11,26 +11,40 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from segkit.metrics.catalogue import METRICS, Metric, check_names
-from segkit.metrics.comparison import Comparison, compare
+from segkit.metrics.catalogue import DEFAULT_METRICS, METRICS, Metric, check_names, measure
+from segkit.metrics.centrelines import cldice
+from segkit.metrics.comparison import Comparison, compare, compare_objects
+from segkit.metrics.instances import ap, ap50
 from segkit.metrics.overlap import dice, iou, precision, recall
-from segkit.metrics.summary import CaseScore, ClassScore, ClassSummary, Evaluation
-from segkit.metrics.surface import assd, hd95
+from segkit.metrics.settings import DEFAULT_SETTINGS, EmptyRule, ScoreSettings
+from segkit.metrics.summary import EMPTY_MASKS, CaseScore, ClassScore, ClassSummary, Evaluation
+from segkit.metrics.surface import assd, hd95, nsd
 
 __all__ = [
+    "DEFAULT_METRICS",
+    "DEFAULT_SETTINGS",
+    "EMPTY_MASKS",
     "METRICS",
     "CaseScore",
     "ClassScore",
     "ClassSummary",
     "Comparison",
+    "EmptyRule",
     "Evaluation",
     "Metric",
+    "ScoreSettings",
+    "ap",
+    "ap50",
     "assd",
     "check_names",
+    "cldice",
     "compare",
+    "compare_objects",
     "dice",
     "hd95",
     "iou",
+    "measure",
+    "nsd",
     "precision",
     "recall",
     "score",
@@ -43,9 +57,10 @@ def score(
     num_classes: int,
     spacing_mm: Sequence[float] | None = None,
     ignore_index: int = 255,
-    metrics: Collection[str] = tuple(METRICS),
+    metrics: Collection[str] = DEFAULT_METRICS,
+    settings: ScoreSettings = DEFAULT_SETTINGS,
 ) -> dict[int, dict[str, float]]:
-    """All metrics of all classes but the background, from class indices.
+    """Metrics of all classes but the background, from class indices.
 
     Parameters
     ----------
@@ -53,12 +68,14 @@ def score(
     num_classes : K, with the background
     spacing_mm : (row, column) or (slice, row, column); None measures distances in pixels
     ignore_index : pixels that hold it in the truth count nowhere
-    metrics : names out of `METRICS`
+    metrics : names out of `METRICS`; others are not computed
+    settings : the tolerance, and the rule for empty masks
 
     Returns
     -------
     class index -> metric -> number. Where both masks of a class are empty all are NaN; where one is, overlaps are 0
-    and distances NaN (and so is precision where nothing was predicted, recall where nothing was there).
+    and distances NaN (and so is precision where nothing was predicted, recall where nothing was there), unless
+    `ScoreSettings.empty` says otherwise.
 
     Raises
     ------
@@ -72,5 +89,5 @@ def score(
     {1: {'dice': 0.5, 'hd95': 0.95}}
     """
     check_names(metrics)
-    comparisons = compare(prediction, truth, num_classes, spacing_mm, ignore_index)
-    return {index: {name: METRICS[name].function(comparison) for name in metrics} for index, comparison in comparisons.items()}
+    comparisons = compare(prediction, truth, num_classes, spacing_mm, ignore_index, settings)
+    return {index: {name: measure(name, comparison) for name in metrics} for index, comparison in comparisons.items()}

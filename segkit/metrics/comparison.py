@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from segkit.errors import SettingsError, ShapeError
 from segkit.metrics.distances import Bools, SurfaceDistances, surface_distances
+from segkit.metrics.objects import Integers, ObjectOverlaps, object_overlaps, pieces
+from segkit.metrics.settings import DEFAULT_SETTINGS, ScoreSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +25,8 @@ class Comparison:
     ----------
     prediction, truth : (H, W) or (S, H, W) bool
     spacing_mm : (row, column) or (slice, row, column); None measures distances in pixels
+    settings : what metrics take besides masks; a tolerance is in the unit of the spacing
+    objects : prediction and truth as integers that number their objects, 0 outside; None takes the connected pieces of the masks
 
     Raises
     ------
@@ -34,6 +39,8 @@ class Comparison:
     prediction: Bools
     truth: Bools
     spacing_mm: Sequence[float] | None = None
+    settings: ScoreSettings = DEFAULT_SETTINGS
+    objects: tuple[Integers, Integers] | None = None
 
     def __post_init__(self) -> None:
         _check_shapes(self.prediction, self.truth)
@@ -52,11 +59,28 @@ class Comparison:
     def truth_px(self) -> int:
         return int(np.count_nonzero(self.truth))
 
+    @property
+    def both_empty(self) -> bool:
+        return self.prediction_px == self.truth_px == 0
+
+    @property
+    def diagonal(self) -> float:
+        """The largest distance on the grid, from one corner to the opposite one, in the unit of the spacing."""
+        return math.hypot(*((size - 1) * step for size, step in zip(self.truth.shape, self._spacing, strict=True)))
+
+    @property
+    def _spacing(self) -> Sequence[float]:
+        return (1.0,) * self.truth.ndim if self.spacing_mm is None else self.spacing_mm
+
     @cached_property
     def distances(self) -> SurfaceDistances | None:
         """Between the two surfaces; None where a mask is empty and has none."""
-        spacing = (1.0,) * self.truth.ndim if self.spacing_mm is None else self.spacing_mm
-        return surface_distances(self.prediction, self.truth, spacing)
+        return surface_distances(self.prediction, self.truth, self._spacing)
+
+    @cached_property
+    def overlaps(self) -> ObjectOverlaps:
+        """Between the objects of the two masks."""
+        return object_overlaps(*(self.objects or (pieces(self.prediction), pieces(self.truth))))
 
 
 def compare(
@@ -65,6 +89,7 @@ def compare(
     num_classes: int,
     spacing_mm: Sequence[float] | None = None,
     ignore_index: int = 255,
+    settings: ScoreSettings = DEFAULT_SETTINGS,
 ) -> dict[int, Comparison]:
     """One comparison for each class but the background, from class indices.
 
@@ -72,7 +97,7 @@ def compare(
     ----------
     prediction, truth : (H, W) or (S, H, W) class indices 0 .. K-1
     num_classes : K, with the background
-    spacing_mm : as in `Comparison`
+    spacing_mm, settings : as in `Comparison`
     ignore_index : pixels that hold it in the truth are cut out of both masks: they count nowhere
 
     Raises
@@ -84,7 +109,20 @@ def compare(
     ignored = truth == ignore_index
     if ignored.any():
         prediction = np.where(ignored, ignore_index, prediction)
-    return {index: Comparison(prediction == index, truth == index, spacing_mm) for index in range(1, num_classes)}
+    return {index: Comparison(prediction == index, truth == index, spacing_mm, settings) for index in range(1, num_classes)}
+
+
+def compare_objects(
+    prediction: Integers, truth: Integers, spacing_mm: Sequence[float] | None = None, settings: ScoreSettings = DEFAULT_SETTINGS
+) -> Comparison:
+    """One comparison from two masks, (H, W) or (S, H, W), that number their objects: 0 is background, each other value one object.
+
+    Raises
+    ------
+    ShapeError, SettingsError
+        As in `Comparison`.
+    """
+    return Comparison(prediction != 0, truth != 0, spacing_mm, settings, (prediction, truth))
 
 
 def _check_shapes(prediction: NDArray[Any], truth: NDArray[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Surfaces of masks, and the distances between two of them: what HD95 and ASSD are read from.
+"""Surfaces of masks, and the distances between two of them: what HD95, ASSD and NSD are read from.
 
 ::
 
@@ -33,6 +33,10 @@ class SurfaceDistances:
     to_truth: Floats       # one for each surface pixel of the prediction
     to_prediction: Floats  # one for each surface pixel of the truth
 
+    @property
+    def size(self) -> int:
+        return self.to_truth.size + self.to_prediction.size
+
 
 def surface(mask: Bools) -> Bools:
     """The pixels of a mask, any number of axes, that a step along one axis takes out of it or out of the picture."""
@@ -54,14 +58,14 @@ def surface_distances(prediction: Bools, truth: Bools, spacing: Sequence[float])
     """
     if not (prediction.any() and truth.any()):
         return None
-    box = _bounding_box(prediction | truth)
+    box = bounding_box(prediction | truth)
     ours, theirs = surface(prediction[box]), surface(truth[box])
     dense = DENSE * (np.count_nonzero(ours) + np.count_nonzero(theirs)) > 2 * ours.size
     nearest = _nearest_by_transform if dense else _nearest_by_tree
     return SurfaceDistances(nearest(ours, theirs, spacing), nearest(theirs, ours, spacing))
 
 
-def _bounding_box(mask: Bools) -> tuple[slice, ...]:
+def bounding_box(mask: Bools) -> tuple[slice, ...]:
     """The smallest box that holds all of a mask that is not empty."""
     box = []
     for axis in range(mask.ndim):

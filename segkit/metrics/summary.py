@@ -9,13 +9,25 @@ from functools import cached_property
 from typing import Any, Literal
 
 from segkit.metrics.catalogue import METRICS
+from segkit.metrics.settings import DEFAULT_SETTINGS, EmptyRule, ScoreSettings
 
-EMPTY_MASKS = (
-    "A class that is empty in both masks of a case is left out of its means (left_out). "
-    "Where it is empty in the prediction alone (missed) or in the truth alone (spurious), dice and iou are 0 and count, distances are null and left out; "
-    "precision is null where nothing was predicted, recall where nothing was there."
-)
-"""The rule for empty masks, as it is written into every result."""
+EMPTY_MASKS: Mapping[EmptyRule, str] = {
+    "leave-out": (
+        "A class that is empty in both masks of a case is left out of its means (left_out). "
+        "Where it is empty in the prediction alone (missed) or in the truth alone (spurious), distances (hd95, assd) are null and left out, "
+        "precision is null where nothing was predicted, recall where nothing was there, and all other metrics are 0 and count."
+    ),
+    "perfect": (
+        "A class that is empty in both masks of a case counts as perfect: distances (hd95, assd) are 0, all other metrics 1. "
+        "Where it is empty in the prediction alone (missed) or in the truth alone (spurious) it counts as the worst: "
+        "distances are the diagonal of the case, the largest on its grid, all other metrics 0."
+    ),
+    "worst": (
+        "A class that is empty in a case, in both masks, in the prediction alone (missed) or in the truth alone (spurious), counts as the worst: "
+        "distances (hd95, assd) are the diagonal of the case, the largest on its grid, all other metrics 0."
+    ),
+}
+"""The rules for empty masks, `ScoreSettings.empty`, as they are written into every result."""
 
 MANY_EMPTY = 0.9
 """With more than this share of the truths empty, the scores rest on few cases, and a warning says so."""
@@ -51,14 +63,16 @@ class ClassSummary:
     ----------
     means : metric -> mean over the cases where it is defined; NaN where it is nowhere
     cases : number of cases
-    left_out : cases where both masks are empty: in no mean
-    missed : cases where only the prediction is empty: overlap 0, no distance
-    spurious : cases where only the truth is empty: overlap 0, no distance
+    left_out : cases that are in no mean: those where both masks are empty, if the rule for empty masks leaves them out
+    both_empty : cases where both masks are empty
+    missed : cases where only the prediction is empty
+    spurious : cases where only the truth is empty
     """
 
     means: Mapping[str, float]
     cases: int
     left_out: int
+    both_empty: int
     missed: int
     spurious: int
 
@@ -73,12 +87,14 @@ class Evaluation:
     metrics : names out of `METRICS`
     cases : in the order in which they were scored
     notes : how files and labels were found, as far as a reader of the scores must know
+    settings : those that the cases were scored with
     """
 
     names: tuple[str, ...]
     metrics: tuple[str, ...]
     cases: tuple[CaseScore, ...]
     notes: tuple[str, ...] = ()
+    settings: ScoreSettings = DEFAULT_SETTINGS
 
     @cached_property
     def classes(self) -> dict[str, ClassSummary]:
@@ -97,6 +113,11 @@ class Evaluation:
         return units.pop() if len(units) == 1 else "mixed"
 
     @property
+    def titles(self) -> list[str]:
+        """The metrics as a table calls them: with their unit, and with what they depend on."""
+        return [self._title(name) for name in self.metrics]
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What the means alone do not show, one sentence each."""
         return (*self.notes, *self._warnings())
@@ -107,7 +128,9 @@ class Evaluation:
             "mean": _nulls(self.means),
             "classes": {name: _summary_json(summary) for name, summary in self.classes.items()},
             "unit": self.unit,
-            "empty_masks": EMPTY_MASKS,
+            **({"tolerance": self.settings.tolerance} if any(METRICS[metric].tolerance for metric in self.metrics) else {}),
+            "empty_rule": self.settings.empty,
+            "empty_masks": EMPTY_MASKS[self.settings.empty],
             "warnings": list(self.warnings),
             "cases": [_case_json(case) for case in self.cases],
         }
@@ -125,22 +148,35 @@ class Evaluation:
     def _summary(self, scored: Sequence[ClassScore]) -> ClassSummary:
         mixed = self.unit == "mixed"
         means = {
-            metric: math.nan if mixed and METRICS[metric].unit == "distance" else _mean(one.scores[metric] for one in scored)
+            metric: math.nan if mixed and METRICS[metric].needs_one_unit else _mean(one.scores[metric] for one in scored)
             for metric in self.metrics
         }
         found = [(one.prediction_px > 0, one.truth_px > 0) for one in scored]
-        return ClassSummary(means, len(scored), found.count((False, False)), found.count((False, True)), found.count((True, False)))
+        both_empty = found.count((False, False))
+        left_out = both_empty if self._leaves_out else 0
+        return ClassSummary(means, len(scored), left_out, both_empty, missed=found.count((False, True)), spurious=found.count((True, False)))
+
+    @property
+    def _leaves_out(self) -> bool:
+        return self.settings.empty == "leave-out"
+
+    def _title(self, name: str) -> str:
+        metric = METRICS[name]
+        tolerance = f" {self.settings.tolerance:g}" if metric.tolerance else ""
+        return f"{name}{tolerance} {self.unit}" if metric.needs_one_unit else name
 
     def _warnings(self) -> Iterator[str]:
         empty = sum(all(scored.truth_px == 0 for scored in case.classes.values()) for case in self.cases)
         if empty > MANY_EMPTY * len(self.cases):
-            yield f"{empty} of {len(self.cases)} truth masks hold no object at all: the scores rest on few cases"
+            consequence = "rest on few cases" if self._leaves_out else "are mostly those of empty masks"
+            yield f"{empty} of {len(self.cases)} truth masks hold no object at all: the scores {consequence}"
         for name, summary in self.classes.items():
-            if summary.left_out == summary.cases:
-                yield f"{name} stands in no truth and in no prediction: it is left out of the means"
-            elif summary.left_out + summary.missed == summary.cases:
+            if summary.both_empty == summary.cases:
+                consequence = "it is left out of the means" if self._leaves_out else "its scores are those of empty masks"
+                yield f"{name} stands in no truth and in no prediction: {consequence}"
+            elif summary.both_empty + summary.missed == summary.cases:
                 yield f"every prediction of {name} is empty"
-        if self.unit == "mixed" and any(METRICS[metric].unit == "distance" for metric in self.metrics):
+        if self.unit == "mixed" and any(METRICS[metric].needs_one_unit for metric in self.metrics):
             yield "some distances are in mm and some in px, so they have no mean: give the spacing of the files that hold none (--spacing)"
 
 
@@ -155,8 +191,8 @@ def _nulls(scores: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _summary_json(summary: ClassSummary) -> dict[str, Any]:
-    counts = {"cases": summary.cases, "left_out": summary.left_out, "missed": summary.missed, "spurious": summary.spurious}
-    return {**_nulls(summary.means), **counts}
+    counts = ("cases", "left_out", "both_empty", "missed", "spurious")
+    return {**_nulls(summary.means), **{count: getattr(summary, count) for count in counts}}
 
 
 def _case_json(case: CaseScore) -> dict[str, Any]:
