@@ -106,9 +106,8 @@ def compare(
         As in `Comparison`.
     """
     _check_shapes(prediction, truth)
-    ignored = truth == ignore_index
-    if ignored.any():
-        prediction = np.where(ignored, ignore_index, prediction)
+    if truth.max(initial=0) >= ignore_index:  # three times as quick as to look for it
+        prediction = np.where(truth == ignore_index, ignore_index, prediction)
     return {index: Comparison(prediction == index, truth == index, spacing_mm, settings) for index in range(1, num_classes)}
 
 
