@@ -19,6 +19,7 @@ from segkit.cli.evaluate import evaluate as command
 from segkit.errors import MaskValuesError, PairingError, SettingsError, ShapeError, VanishedError
 from segkit.evaluation import evaluate, evaluate_pairs, save
 from segkit.labels import Labels, Mask
+from segkit.metrics import ScoreSettings
 
 VESSELS = Labels(("background", "vessel"), (0, 255))
 ORGANS = Labels(("background", "nerve", "vessel"), (0, 1, 2))
@@ -105,9 +106,9 @@ def test_distances_are_in_mm_where_the_spacing_is_known() -> None:
 
 
 def test_millimetres_and_pixels_are_not_averaged() -> None:
-    found = evaluate_pairs([("a", *masks(*HALF)), ("b", *masks(*HALF, spacing_mm=(1.0, 1.0)))])
+    found = evaluate_pairs([("a", *masks(*HALF)), ("b", *masks(*HALF, spacing_mm=(1.0, 1.0)))], metrics=("dice", "hd95", "nsd"))
     assert found.unit == "mixed"
-    assert math.isnan(found.means["hd95"])
+    assert math.isnan(found.means["hd95"]) and math.isnan(found.means["nsd"])  # a tolerance of 2 px is not one of 2 mm
     assert found.means["dice"] == 0.5
     assert any("no mean" in warning for warning in found.warnings)
 
@@ -126,6 +127,16 @@ def test_predictions_that_are_all_empty_are_named() -> None:
 def test_truths_that_are_nearly_all_empty_are_named() -> None:
     found = evaluate_pairs([("a", *masks(*HALF)), *((f"{number}", *masks("....", "....")) for number in range(10))])
     assert found.warnings == ("10 of 11 truth masks hold no object at all: the scores rest on few cases",)
+
+
+def test_under_rules_that_leave_nothing_out_the_warnings_say_what_the_scores_are_worth() -> None:
+    settings = ScoreSettings(empty="perfect")
+    nowhere = evaluate_pairs([("a", *masks("11..", "11..", ORGANS))], settings=settings)
+    assert nowhere.means["dice"] == 1
+    assert nowhere.warnings == ("vessel stands in no truth and in no prediction: its scores are those of empty masks",)
+    rare = evaluate_pairs([("a", *masks(*HALF)), *((f"{number}", *masks("....", "....")) for number in range(10))], settings=settings)
+    assert rare.means["dice"] == pytest.approx(10.5 / 11)
+    assert rare.warnings == ("10 of 11 truth masks hold no object at all: the scores are mostly those of empty masks",)
 
 
 def test_the_json_is_strict_and_says_how_empty_masks_count() -> None:

@@ -26,6 +26,9 @@ EMPTY_IN_SHORT: dict[EmptyRule, str] = {
 WIDTH = 120
 """Columns of the table where stdout is no terminal."""
 
+WHOLE = 10_000
+"""Columns that no table needs: a table that is too wide for its terminal is wrapped there, and loses no digits."""
+
 
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path))
@@ -164,6 +167,7 @@ def _read_settings(pages: Any) -> Any:
 def _print_table(evaluation: Evaluation) -> None:
     """One row a class, the means over the classes below; what is empty is counted beside the means."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -175,7 +179,9 @@ def _print_table(evaluation: Evaluation) -> None:
         table.add_row(Text(name), *map(_number, summary.means.values()), *map(str, counts))
     table.add_section()
     table.add_row("mean", *map(_number, evaluation.means.values()))
-    Console(width=None if sys.stdout.isatty() else WIDTH, force_terminal=sys.stdout.isatty()).print(table)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, force_terminal=sys.stdout.isatty())
+    console.width = max(console.width, Measurement.get(console, console.options.update(max_width=WHOLE), table).maximum)
+    console.print(table)
     click.echo(f"{_count(evaluation)}. {EMPTY_IN_SHORT[evaluation.settings.empty]}")
 
 

@@ -112,6 +112,13 @@ def test_numbers_of_objects_have_no_labels(tmp_path: Path, capsys: pytest.Captur
         assert "have neither labels nor a mask threshold" in capsys.readouterr().err
 
 
+def test_a_table_of_many_metrics_is_wide_rather_than_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", *folders(tmp_path, a=("11..", ".11.")), "--metrics", "all", "--no-save"]) == 0
+    table = capsys.readouterr().out
+    assert all(title in table for title in ("precision", "hd95 px", "nsd 2 px", "cldice", "both empty", "spurious"))
+    assert table.count("0.5000") == 10  # dice, precision, recall, assd and cldice, of the class and of the mean
+
+
 def test_every_metric_has_its_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, truth = folders(tmp_path, a=("11..", ".11."))
     assert main(["evaluate", out, truth, "--metrics", "ap50,nsd", "-q"]) == 0
