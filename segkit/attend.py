@@ -109,7 +109,9 @@ class Eye:
 
 
 def require_attention(model: Model) -> None:
-    """SettingsError where there is no spatial attention to draw."""
+    """SettingsError where there is no spatial attention to draw, or more than one network's."""
+    if model.card.members > 1:
+        raise SettingsError(f"{model.name} is an ensemble of {model.card.members}, each with an attention of its own; draw that of one member's file")
     if not model.engine.attention_paths:
         raise SettingsError(f"{model.name} has no spatial attention: train with model.skip=cbam, scse or attention, or with a cbam_ encoder")
 

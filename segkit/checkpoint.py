@@ -12,7 +12,7 @@ import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,14 @@ from segkit.io import write_bytes
 from segkit.io.sniff import open_file
 
 FORMAT = 1
+
+MEMBER = "members"
+"""What the weights of an ensemble begin with: members.0.encoder..., members.1.encoder..., as in `segkit.models.ensemble`."""
+
+MOST_MEMBERS = 100
+
+SHARED = ("model", "preprocess", "augment.horizontal_flip", "augment.vertical_flip", "data.labels", "data.ignore", "data.read")
+"""Settings that the members of an ensemble have in common: what they are, what they are shown, and what their classes mean."""
 
 BUILT_IN = {"fundus-vessels": Path(__file__).parent / "weights" / "fundus-vessels.safetensors"}
 """Models that lie in the package, by name."""
@@ -72,6 +80,7 @@ class Card:
     steps : training steps behind these weights
     licence : what the weights may be used for
     segkit : version that wrote the file
+    members : networks whose probabilities are averaged; 1 is a plain model
     """
 
     trained_on: str = ""
@@ -80,15 +89,27 @@ class Card:
     steps: int = 0
     licence: str = ""
     segkit: str = __version__
+    members: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.members, int) or not 1 <= self.members <= MOST_MEMBERS:
+            raise TypeError(f"members is {self.members!r}, expected 1 to {MOST_MEMBERS}")
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file, read: settings, weights, card."""
+    """A model file, read: settings, weights, card. Of an ensemble the weights of each member stand under ``members.N.``."""
 
     run: RunConfig
     weights: dict[str, Tensor]
     card: Card
+
+    def members(self) -> Iterator[dict[str, Tensor]]:
+        """The weights of each network by itself: one for a plain model."""
+        if self.card.members == 1:
+            yield self.weights
+            return
+        yield from (_member(self.weights, number) for number in range(self.card.members))
 
 
 def save_model(path: Path, run: RunConfig, weights: Mapping[str, Tensor], card: Card) -> None:
@@ -157,6 +178,79 @@ def load_model(model: str | Path) -> ModelFile:
     return ModelFile(run, weights, card)
 
 
+def join_models(models: Sequence[str | Path]) -> ModelFile:
+    """Several models as one ensemble, whose members decide together; `save_model` makes a file of it that is used like any other.
+
+    The settings of prediction (tiles, mirror images, post-processing) are the first one's. An ensemble among them gives all its members.
+
+    Raises
+    ------
+    SettingsError
+        Fewer than two models, or more than `MOST_MEMBERS` members.
+    VanishedError, WeightsError
+        One can't be read, differs from the first in its labels, preparation or architecture (the message names what differs), or is the same again.
+    """
+    if len(models) < 2:
+        raise SettingsError(f"an ensemble has at least two members, {len(models)} {'was' if len(models) == 1 else 'were'} given")
+    files = [load_model(model) for model in models]
+    members: dict[str, dict[str, Tensor]] = {}
+    for model, file in zip(models, files, strict=True):
+        _require_like(files[0].run, file.run, f"{model}", f"{models[0]}")
+        for weights in file.members():
+            if (fingerprint := fingerprint_of(weights)) in members:
+                raise WeightsError(f"{model}: holds the same weights as another member; an ensemble is of networks that were trained apart")
+            members[fingerprint] = weights
+    if len(members) > MOST_MEMBERS:
+        raise SettingsError(f"an ensemble of {len(members)} members was asked for; at most {MOST_MEMBERS}")
+    weights = {f"{MEMBER}.{number}.{key}": tensor for number, own in enumerate(members.values()) for key, tensor in own.items()}
+    return ModelFile(files[0].run, weights, _joined([file.card for file in files], len(members)))
+
+
+def _require_like(first: RunConfig, other: RunConfig, name: str, first_name: str) -> None:
+    """WeightsError that begins with `name` and says which setting differs."""
+    for place in SHARED:
+        room, _, key = place.partition(".")
+        one, two = (_flat(getattr(run, room).model_dump(mode="json"), room) for run in (first, other))
+        own = [path for path in dict.fromkeys([*one, *two]) if not key or path == place or path.startswith(f"{place}.")]
+        for path in own:
+            if one.get(path) != two.get(path):
+                raise WeightsError(
+                    f"{name}: {path} is {two.get(path, 'missing')}, that of {first_name} is {one.get(path, 'missing')}; "
+                    "the members of an ensemble share labels, preparation and architecture"
+                )
+    if list(first.data.labels) != list(other.data.labels):
+        raise WeightsError(f"{name}: its classes come as {', '.join(other.data.labels)}, those of {first_name} as {', '.join(first.data.labels)}")
+
+
+def _flat(tree: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """{"a": {"b": 1}} below "x" -> {"x.a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{path}.{key}") if isinstance(value, Mapping) else {f"{path}.{key}": value})
+    return flat
+
+
+def _joined(cards: Sequence[Card], members: int) -> Card:
+    """Scores stay apart: no case has been scored by the whole ensemble yet."""
+
+    def told(texts: Iterator[str]) -> str:
+        return "; ".join(dict.fromkeys(text for text in texts if text))
+
+    return Card(
+        trained_on=told(card.trained_on for card in cards),
+        fingerprint=told(card.fingerprint for card in cards),
+        scores={f"{name} of {number}": scores for number, card in enumerate(cards, start=1) for name, scores in card.scores.items()},
+        steps=sum(card.steps for card in cards),
+        licence=told(card.licence for card in cards),
+        members=members,
+    )
+
+
+def _member(weights: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    prefix = f"{MEMBER}.{number}."
+    return {key.removeprefix(prefix): tensor for key, tensor in weights.items() if key.startswith(prefix)}
+
+
 def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
     """Tells networks apart: a digest of all names, shapes and numbers."""
     digest = hashlib.blake2b(digest_size=16)
@@ -184,7 +278,8 @@ def _read_card(path: Path, text: str) -> tuple[RunConfig, Card]:
 def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Weights of any file that can be read without executing it: (state dict, what was unwrapped, for people to read).
 
-    A bare state dict, or one under one of `WRAPPERS`; a prefix is taken off only where every key has it. The folder of a run stands for its model.
+    A bare state dict, or one under one of `WRAPPERS`; a prefix is taken off only where every key has it. The folder of a run stands for its model,
+    an ensemble for its first member.
 
     Raises
     ------
@@ -210,6 +305,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in weights)), None):
         weights = {key.removeprefix(prefix): value for key, value in weights.items()}
         report.append(f"took {prefix!r} off every key")
+    if all(key.startswith(f"{MEMBER}.") for key in weights) and (first := _member(weights, 0)):
+        report.append(f"took the first of {len({key.split('.')[1] for key in weights})} members of the ensemble")
+        weights = first
     _require_plain(path, weights)
     _require_finite(path, weights)
     return weights, report

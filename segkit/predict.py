@@ -20,7 +20,7 @@ from segkit.io import read_image, write_bytes
 from segkit.io.pixels import finite
 from segkit.labels import Labels, Mask
 from segkit.memory import give_back_freed_memory
-from segkit.models import build_model
+from segkit.models.ensemble import build_members
 from segkit.patches import Band
 from segkit.postprocess import tidy
 from segkit.preprocess import LARGE, View, prepare
@@ -100,7 +100,7 @@ def load(model: str | Path, *, device: str = "auto", precision: str = "auto", en
         The machine lacks the device, or the engine.
     """
     file = load_model(model)
-    network = build_model(file.run.model)
+    network = build_members(file.run.model, file.card.members)
     fit_weights(network, file.weights, str(model))
     built = build_engine(engine, network, device, precision, work=work, shelf=Shelf(default_folder() / "engines", write_bytes))
     return Model(file.run, built, file.card, str(model), fingerprint_of(file.weights))

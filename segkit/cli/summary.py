@@ -68,7 +68,7 @@ def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_j
     from segkit.train.trial import batch_shape
 
     rows, columns = _size(size)
-    run = _run(source, overrides)
+    run, members = _run(source, overrides)
     shape = (1, run.model.in_channels, rows, columns)
     with torch.device("meta"):                                         # shapes without values: the largest network costs nothing
         network = build_model(run.model)
@@ -77,11 +77,13 @@ def summary(source: str, size: str, depth: int, overrides: tuple[str, ...], as_j
     padded = _padded(network, shape)
     shown = [layer for layer in layers if 1 <= layer.depth <= depth]
     if as_json:
-        facts = {"source": source, "shape": shape, "padded_shape": padded, "training_shape": batch_shape(run), **asdict(totals)}
+        facts = {"source": source, "shape": shape, "padded_shape": padded, "training_shape": batch_shape(run), "members": members, **asdict(totals)}
         click.echo(json.dumps({**facts, "layers": [asdict(layer) for layer in shown]}))
     else:
         grown = f", padded to {_times(padded[2:])} for the network" if padded != shape else ""
         _print(f"{layers[0].kind} of {source}, a picture of {_times(shape[1:])}{grown}", shown, totals, run)
+        if members > 1:
+            click.echo(f"An ensemble of {members} such networks: all that is told above is one's; weights and multiply-adds are {members} times as many.")
     return 0
 
 
@@ -94,8 +96,11 @@ def _size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _run(source: str, overrides: Sequence[str]) -> RunConfig:
-    """Settings from a YAML file, those that a model file holds, or the defaults of an architecture; a file or folder of that name goes first."""
+def _run(source: str, overrides: Sequence[str]) -> tuple[RunConfig, int]:
+    """Settings from a YAML file, those that a model file holds, or the defaults of an architecture, and how many networks there are of it.
+
+    A file or folder of that name goes first.
+    """
     from segkit.checkpoint import BUILT_IN
     from segkit.config import load_run, validate_run
     from segkit.errors import SettingsError
@@ -106,20 +111,21 @@ def _run(source: str, overrides: Sequence[str]) -> RunConfig:
     if not is_file and source not in BUILT_IN and not is_name(source):
         raise _nothing(source, (*BUILT_IN, *architectures))
     if path.suffix.lower() in YAML:
-        return load_run(source, overrides)
+        return load_run(source, overrides), 1
     is_model = is_file or source in BUILT_IN
     if overrides:
         what = "a model, which is as it was trained" if is_model else f"shown with its defaults; for others write model: {source} into one"
         raise SettingsError(f"--set {overrides[0]}: goes with a CONFIG (.yaml); {source} is {what}")
-    return _stored(source) if is_model else validate_run({"model": source}, source)
+    return _stored(source) if is_model else (validate_run({"model": source}, source), 1)
 
 
-def _stored(source: str) -> RunConfig:
+def _stored(source: str) -> tuple[RunConfig, int]:
     from segkit.checkpoint import load_model
     from segkit.errors import WeightsError
 
     try:
-        return load_model(source).run
+        file = load_model(source)
+        return file.run, file.card.members
     except WeightsError as error:
         if Path(source).suffix == ".safetensors" or Path(source).is_dir():
             raise
