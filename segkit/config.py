@@ -209,6 +209,10 @@ class RunConfig(Settings):
         weights = self.loss.class_weights
         if weights is not None and len(weights) != len(self.data.labels):
             raise ValueError(f"loss.class_weights has {len(weights)} numbers for {len(self.data.labels)} classes")
+        for name in self.predict.postprocess.classes:
+            if name not in self.data.labels:
+                hint = nearest(name, self.data.labels) or f"there are {', '.join(self.data.labels)}"
+                raise ValueError(f"predict.postprocess.classes: {name!r} is no class of data.labels; {hint}")
         for name, have, source, want in (
             ("num_classes", self.model.num_classes, "data.labels", len(self.data.labels)),
             ("in_channels", self.model.in_channels, "preprocess", self.preprocess.in_channels),

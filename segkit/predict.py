@@ -21,7 +21,7 @@ from segkit.io.pixels import finite
 from segkit.labels import Labels, Mask
 from segkit.memory import give_back_freed_memory
 from segkit.models.ensemble import build_members
-from segkit.patches import Band
+from segkit.patches import Band, TileSettings
 from segkit.postprocess import tidy
 from segkit.preprocess import LARGE, View, prepare
 from segkit.pretrained import default_folder
@@ -182,7 +182,7 @@ class Walk:
         """Once it `is_complete`."""
         self._give_back()                       # what the network had
         stack = self.image.is_volume
-        tidied = tidy(self._indices if stack else self._indices[0], self._settings.postprocess)
+        tidied = tidy(self._indices if stack else self._indices[0], self._settings.postprocess, self._model.labels.names)
         probabilities = self._probabilities if stack or self._probabilities is None else self._probabilities[:, 0]
         mask = Mask(tidied, self._model.labels, self.image.spacing_mm)
         return Segmentation(mask, self._confidence / self._indices.size, probabilities)
@@ -199,14 +199,18 @@ def segment(image: Image, model: Model, settings: PredictSettings | None = None,
         Not even small windows of it fit.
     """
     walk = Walk(image, model, settings, keep_probabilities=keep_probabilities)
-    tiles = (settings or model.run.predict).tiles
+    for plane, band in scored_bands(walk, model, (settings or model.run.predict).tiles, walk.flips):
+        walk.take(plane, band)
+    return walk.result()
+
+
+def scored_bands(walk: Walk, model: Model, tiles: TileSettings, flips: Flips) -> Iterator[tuple[int, Band]]:
+    """(slice, its next band) as `Walk.take` wants them; `MemoryError` where not even small windows fit."""
     if model.engine.along_slices:
-        for plane, logits in enumerate(score_volume(walk.slices, walk.grid, model.engine, tiles, walk.flips)):
-            walk.take(plane, Band(0, logits))
-        return walk.result()
-    for plane, band in score(enumerate(walk.slices()), model.engine, tiles, walk.flips, model.labels.num_classes):
+        yield from ((plane, Band(0, logits)) for plane, logits in enumerate(score_volume(walk.slices, walk.grid, model.engine, tiles, flips)))
+        return
+    for plane, band in score(enumerate(walk.slices()), model.engine, tiles, flips, model.labels.num_classes):
         if isinstance(band, MemoryError):
             raise band
         if band is not None:
-            walk.take(plane, band)
-    return walk.result()
+            yield plane, band

@@ -15,6 +15,7 @@ FLOORS = """
     cli
     compare
     train
+    tune
     folder evaluation
     attend
     predict

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segkit.postprocess import PostprocessSettings, tidy
+from segkit.config import validate_run
+from segkit.errors import SettingsError
+from segkit.postprocess import PostprocessSettings, piece_sizes, tidy
 
 
 def draw(*rows: str) -> NDArray[np.uint8]:
@@ -63,6 +65,25 @@ def test_what_it_was_given_stays_as_it_was() -> None:
     indices = draw("1..2")
     tidy(indices, PostprocessSettings(min_size_px=2))
     assert indices.tolist() == [[1, 0, 0, 2]]
+
+
+def test_a_class_may_have_rules_of_its_own_in_place_of_those_for_all() -> None:
+    settings = PostprocessSettings.model_validate({"min_size_px": 2, "classes": {"vessel": {"fill_holes": True}}})
+    tidied = tidy(draw("1.222", "1.2.2", "..222", "1...2"), settings, ("background", "nerve", "vessel"))
+    assert tidied.tolist() == draw("1.222", "1.222", "..222", "....2").tolist()
+    assert tidy(draw("2.1"), settings, ("background", "nerve", "vessel")).tolist() == [[2, 0, 0]]
+
+
+def test_every_piece_has_its_size() -> None:
+    assert sorted(piece_sizes(draw("11.1", "...1", "1...") == 1).tolist()) == [1, 2, 2]
+    assert piece_sizes(draw("..") == 1).tolist() == []
+
+
+def test_rules_for_a_class_that_there_is_not_are_refused() -> None:
+    with pytest.raises(SettingsError, match="predict.postprocess.classes: 'nerv' is no class of data.labels; did you mean nerve?"):
+        validate_run({"data": {"labels": {"background": 0, "nerve": 1}}, "predict": {"postprocess": {"classes": {"nerv": {}}}}}, "run.yaml")
+    with pytest.raises(SettingsError, match="run.predict.postprocess.classes.nerve.min_size is not a setting of PieceRules; did you mean min_size_px?"):
+        validate_run({"data": {"labels": {"background": 0, "nerve": 1}}, "predict": {"postprocess": {"classes": {"nerve": {"min_size": 3}}}}}, "run.yaml")
 
 
 def test_a_size_below_0_is_refused() -> None:

@@ -39,7 +39,12 @@ FAILURES_TOLD = 20
     help="Also draw where each CBAM, scSE or attention gate lets the picture through: OUT/attention. Of a volume, in the slice with the most "
     "foreground (the middle one where there is none); with --tta, in the picture as it is.",
 )
-@click.option("--tta", is_flag=True, help="Also score the mirror images that training knew, and average: better, up to four times as slow.")
+@click.option(
+    "--tta/--no-tta",
+    default=None,
+    help="Also score the mirror images that training knew, and average: better, up to four times as slow. Without either, as the model says.",
+)
+@click.option("--no-postprocess", is_flag=True, help="Leave the mask as the network draws it, also where the model has rules for the shape of objects.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", help="auto takes bfloat16 where the hardware has it.")
 @click.option(
@@ -177,7 +182,10 @@ def _with_options(run: Any, options: dict[str, Any]) -> Any:
     from segkit.config import validate_run
 
     tree = run.model_dump()
-    tree["predict"]["tta"] = options["tta"] or run.predict.tta
+    if options["tta"] is not None:
+        tree["predict"]["tta"] = options["tta"]
+    if options["no_postprocess"]:
+        tree["predict"]["postprocess"] = {}
     tree["preprocess"]["convert_channels"] = options["convert_channels"] or run.preprocess.convert_channels
     for key in ("pages", "max_pixels"):
         if options[key] is not None:
