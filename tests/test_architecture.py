@@ -16,7 +16,7 @@ FLOORS = """
     compare
     train
     tune
-    folder evaluation
+    folder evaluation export
     attend
     predict
     pretrained

@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": "Score masks against the truth.",
     "models": "List the parts that a network can be made of, and what each costs.",
     "summary": "Show a network's layers, and the work and the memory that it takes.",
+    "export": "Write a model as an ONNX file, with a script that predicts by it.",
     "compare": "Train with several settings, and see what each is worth on these data.",
 }
 """Name -> its line in the help; the command lies in the module of that name."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import json
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit import __version__
+from segkit.engines.extras import require
 from segkit.engines.torch_engine import fold_batch_norms
 from segkit.errors import SettingsError
 
@@ -28,6 +30,12 @@ OPSET = 18
 
 PICTURE, LOGITS = "picture", "logits"
 """Names of what goes into a graph and comes out."""
+
+CARD = "segkit"
+"""The name in a graph's metadata under which it tells what it is."""
+
+LARGEST_BYTES = 2**31 - 2**20
+"""Of weights, that a file of ONNX's holds: its format counts to 2**31, and the operations need some room."""
 
 
 def export_graph(network: nn.Module) -> bytes:
@@ -39,8 +47,11 @@ def export_graph(network: nn.Module) -> bytes:
     Raises
     ------
     SettingsError
-        The network does something that ONNX, or this exporter, has no word for.
+        The network does something that ONNX, or this exporter, has no word for, or is too large for one file.
     """
+    size = sum(tensor.numel() * 4 for _, tensor in _tensors(network))
+    if size > LARGEST_BYTES:
+        raise SettingsError(f"this network has {size / 2**30:.1f} GiB of weights in float32, and a graph holds less than 2; choose the engine torch")
     folded = fold_batch_norms(copy.deepcopy(network).cpu().float().eval())
     written, sizes = io.BytesIO(), {0: "n", 2: "h", 3: "w"}
     names: dict[str, Any] = {"input_names": [PICTURE], "output_names": [LOGITS], "dynamic_axes": {PICTURE: sizes, LOGITS: sizes}}
@@ -54,6 +65,35 @@ def export_graph(network: nn.Module) -> bytes:
     except (torch.onnx.errors.OnnxExporterError, torch.onnx.errors.UnsupportedOperatorError) as error:
         raise SettingsError(f"this network can't be written as a graph ({str(error).splitlines()[0]}); choose the engine torch") from error
     return written.getvalue()
+
+
+class AnySize(nn.Module):
+    """(N, C, h, w) of any size -> (N, K, h, w), by a network that wants multiples: `grow` in operations that a graph can hold."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self._multiple = network, multiple_of(network)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        height, width = batch.shape[-2:]
+        grown = self._grow(self._grow(batch, 3), 2)
+        return self.network(grown)[..., :height, :width]
+
+    def _grow(self, batch: Tensor, axis: int) -> Tensor:
+        length: Any = torch._shape_as_tensor(batch)[axis]               # traced, where a plain size would be a constant of the graph
+        more = (self._multiple - length % self._multiple) % self._multiple
+        place, last = torch.arange(length + more), length - 1
+        mirrored = last - (place - last).abs()                          # 0 1 2 3 2 1 ...
+        return batch.index_select(axis, torch.where(more < length, mirrored, place.minimum(last)))
+
+
+def with_card(graph: bytes, card: Mapping[str, Any]) -> bytes:
+    """The graph with a card in its metadata, as JSON under `CARD`; MissingExtraError without onnx."""
+    onnx = require("onnx", "onnx")
+    model = onnx.load_from_string(graph)
+    onnx.helper.set_model_props(model, {CARD: json.dumps(card)})
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
 def graph_key(network: nn.Module) -> str:

@@ -22,17 +22,22 @@ class ONNXRuntimeEngine(GraphEngine):
         return ("fp32",)
 
     def compile(self, graph: bytes) -> Run:
-        runtime = require("onnxruntime", self.extra)
-        state = runtime.capi.onnxruntime_pybind11_state
-        runtime.disable_telemetry_events()              # only its builds for Windows have any
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return open_graph(graph)
 
-        def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-            try:
-                return session.run([LOGITS], {PICTURE: batch})[0]
-            except (state.Fail, state.RuntimeException) as error:  # among them what it says of memory, which torch says by this class
-                raise RuntimeError(str(error)) from error
 
-        return run
+def open_graph(graph: bytes) -> Run:
+    """An ONNX graph made ready to run, on as many threads as torch has; MissingExtraError without onnxruntime."""
+    runtime = require("onnxruntime", ONNXRuntimeEngine.extra)
+    state = runtime.capi.onnxruntime_pybind11_state
+    runtime.disable_telemetry_events()                  # only its builds for Windows have any
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            return session.run([LOGITS], {PICTURE: batch})[0]
+        except (state.Fail, state.RuntimeException) as error:  # among them what it says of memory, which torch says by this class
+            raise RuntimeError(str(error)) from error
+
+    return run

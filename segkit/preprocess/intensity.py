@@ -19,10 +19,10 @@ from segkit.image import Image
 Normalise: TypeAlias = Callable[[Tensor], Tensor]
 """(C, H, W) float32 in the file's units -> (C, H, W) float32 in the model's range."""
 
-_SLACK = 0.05
+SLACK = 0.05
 """Share of a fixed range that pixels may lie beyond it, where they are cut off: what resampling adds at edges, not another scale."""
 
-_SAMPLE = 2**20
+SAMPLE = 2**20
 """Percentiles are measured on at most so many pixels, evenly spaced."""
 
 
@@ -44,7 +44,7 @@ class FixedRange(BaseModel):
 
     def measure(self, image: Image) -> Normalise:
         """Raises RangeError where the pixels are of another scale: another bit depth would be scored as if it were white, 0..1 as if it were black."""
-        lowest, highest, slack = float(image.pixels.min()), float(image.pixels.max()), _SLACK * (self.high - self.low)
+        lowest, highest, slack = float(image.pixels.min()), float(image.pixels.max()), SLACK * (self.high - self.low)
         unit = image.pixels.dtype.kind == "f" and lowest >= (-1 if self.low >= 0 else 0) and highest <= 1  # 0..1, or -1..1 where nothing is below 0
         if unit and self.high > 2:
             to_do = f"multiply them by {self.high:g}" if lowest >= 0 else "scale them so"
@@ -92,7 +92,7 @@ class ZScore(BaseModel):
 
     def measure(self, image: Image) -> Normalise:
         pixels = np.moveaxis(image.slices, 1, 0).reshape(image.channels, -1)            # (C, S * H * W)
-        pixels = pixels[:, :: max(1, -(-pixels.shape[1] // _SAMPLE))].astype(np.float64)
+        pixels = pixels[:, :: max(1, -(-pixels.shape[1] // SAMPLE))].astype(np.float64)
         low, high = np.percentile(pixels, self.percentiles, axis=1)                     # (C,) each
         clipped = np.clip(pixels, low[:, None], high[:, None])
         deviation = clipped.std(axis=1)
