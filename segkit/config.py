@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from segkit.augment import AugmentSettings
+from segkit.confidence import ExpectedDice
 from segkit.errors import SettingsError, VanishedError, nearest, shown
 from segkit.io.origin import ReadSettings
 from segkit.labels import Labels
@@ -151,11 +152,15 @@ class PredictSettings(Settings):
     """How the finished model is run; stored with it, and each can be chosen anew on the command line.
 
     tta : also score the mirror images that training showed the network, and average.
+    temperature : what logits are divided by before they become probabilities, so that these mean what they say; it changes no mask.
+    expected_dice : the Dice that a case can be expected to have, from the probabilities of what was found; null where that was not learnt.
     """
 
     tiles: TileSettings = TileSettings()
     tta: bool = False
     postprocess: PostprocessSettings = PostprocessSettings()
+    temperature: float = Field(default=1.0, gt=0, le=1000)
+    expected_dice: ExpectedDice | None = None
 
 
 class RunConfig(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,11 +41,15 @@ class Segmentation:
     mask : classes on the picture's own grid
     confidence : mean over pixels of the chosen class's probability, 1 / K .. 1
     probabilities : (K, H, W) or (K, S, H, W) float16, only where asked for
+    foreground_confidence : the same mean over the pixels of foreground classes, before they are tidied; NaN where there are none
+    expected_dice : what that is worth, None where the model has not learnt it
     """
 
     mask: Mask
     confidence: float
     probabilities: NDArray[np.float16] | None = None
+    foreground_confidence: float = math.nan
+    expected_dice: float | None = None
 
 
 class Model:
@@ -126,7 +131,8 @@ class Walk:
         shape = (model.labels.num_classes, *self._indices.shape)
         self._probabilities = np.empty(shape, np.float16) if keep_probabilities else None
         self._waiting: list[Band] = []          # of the slice that is on its way, where the model's grid is another
-        self._confidence = 0.0
+        self._confidence = self._foreground_confidence = 0.0    # sums
+        self._foreground = 0                    # pixels
         self._undecided = self._indices.size    # pixels
 
     def slices(self) -> Iterator[Tensor | View]:
@@ -165,12 +171,15 @@ class Walk:
 
     def _decide_rows(self, plane: int, row: int, logits: Tensor) -> None:
         rows = slice(row, row + logits.shape[-2])
-        probabilities = logits.softmax(dim=0)
+        probabilities = (logits / self._settings.temperature).softmax(dim=0)
         best, chosen = probabilities.max(dim=0)
         self._indices[plane, rows] = chosen.to(torch.uint8).numpy()
         if self._probabilities is not None:
             self._probabilities[:, plane, rows] = probabilities.to(torch.float16).numpy()
+        found = best[chosen > 0]
         self._confidence += float(best.sum(dtype=torch.float64))
+        self._foreground_confidence += float(found.sum(dtype=torch.float64))
+        self._foreground += found.numel()
         self._undecided -= best.numel()
 
     def _give_back(self) -> None:
@@ -185,7 +194,9 @@ class Walk:
         tidied = tidy(self._indices if stack else self._indices[0], self._settings.postprocess, self._model.labels.names)
         probabilities = self._probabilities if stack or self._probabilities is None else self._probabilities[:, 0]
         mask = Mask(tidied, self._model.labels, self.image.spacing_mm)
-        return Segmentation(mask, self._confidence / self._indices.size, probabilities)
+        sure = self._foreground_confidence / self._foreground if self._foreground else math.nan
+        learnt = self._settings.expected_dice
+        return Segmentation(mask, self._confidence / self._indices.size, probabilities, sure, None if learnt is None else learnt.of(sure))
 
 
 def segment(image: Image, model: Model, settings: PredictSettings | None = None, *, keep_probabilities: bool = False) -> Segmentation:

@@ -2,11 +2,17 @@
 
 ::
 
-    scores      the network looks at each case once, as it is and in the mirror images that training knew
-    steps       the mirror images' mean; then for each class a smallest size, the largest piece alone, holes filled
-    taken       where the gain is larger than `SMALLEST_GAIN` and than its own standard error
+    score_cases     the network looks at each case once, as it is and in the mirror images that training knew
+    tune            steps: the mirror images' mean; then for each class a smallest size, the largest piece alone, holes filled;
+                    taken where the gain is larger than `SMALLEST_GAIN` and than its own standard error
+    calibrate       under these settings: a temperature, and the Dice that a case can be expected to have
 
-Each step is measured on top of those that were taken before it, from the stored scores: nothing is scored a second time.
+Each step is measured on top of those that were taken before it, from the stored scores: nothing is scored a second time. The settings go into the model::
+
+    scored = list(score_cases(model, cases))
+    tuning = tune(scored, model.labels, model.run.predict, object_sizes(training_masks))
+    calibration = calibrate(scored, tuning.predict)
+    save_model(path, file.run.model_copy(update={"predict": calibration.predict}), file.weights, file.card)
 """
 
 from __future__ import annotations
@@ -20,13 +26,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segkit.confidence import calibration_error, fit_expected_dice, fit_temperature, softmax
 from segkit.config import PredictSettings
 from segkit.evaluation import score_case
 from segkit.image import Image
-from segkit.labels import Labels, Mask
+from segkit.labels import IGNORE_INDEX, Labels, Mask
 from segkit.patches import Band
 from segkit.postprocess import PieceRules, PostprocessSettings, piece_sizes, tidy
-from segkit.predict import Model, Walk, scored_bands
+from segkit.predict import Model, Segmentation, Walk, scored_bands
 from segkit.score import known_flips
 
 SMALLEST_GAIN = 0.002
@@ -34,6 +41,12 @@ SMALLEST_GAIN = 0.002
 
 FEWEST_GROUPS = 3
 """Of fewer patients the standard error says nothing, so that no step is taken."""
+
+SAMPLE = 2**14
+"""Pixels of a case that probabilities are kept of, evenly spread."""
+
+SMALLEST_PROBABILITY = 2.0**-24
+"""What float16 can tell from 0."""
 
 SIZE_PERCENTILE = 1.0
 """Of the objects in the training masks, those smaller than this share of them are what a smallest size would lose."""
@@ -50,19 +63,32 @@ class TuningCase:
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredCase:
-    """What the network said of a case: class indices on the picture's own grid, without and with mirror images, before anything is tidied.
+class Seen:
+    """What the network said of a case, on the picture's own grid and before anything is tidied.
 
-    mirrored : None where training knew no mirror images
+    indices : (H, W) or (S, H, W) classes
+    logits : (N, K) logarithms of the probabilities of pixels whose truth is known, evenly spread
+    truth : (N,) their classes
+    foreground : (M, K) the same of pixels that were found to be foreground
     """
+
+    indices: NDArray[np.uint8]
+    logits: NDArray[np.float32]
+    truth: NDArray[np.uint8]
+    foreground: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredCase:
+    """A case as the network saw it, without and with mirror images; `mirrored` is None where training knew none."""
 
     name: str
     group: str
     truth: Mask
-    plain: NDArray[np.uint8]
-    mirrored: NDArray[np.uint8] | None
+    plain: Seen
+    mirrored: Seen | None
 
-    def indices(self, tta: bool) -> NDArray[np.uint8]:
+    def seen(self, tta: bool) -> Seen:
         return self.mirrored if tta and self.mirrored is not None else self.plain
 
 
@@ -111,17 +137,31 @@ def score_cases(model: Model, cases: Iterable[TuningCase]) -> Iterator[ScoredCas
     """
     flips, tiles = known_flips(model.run.augment), model.run.predict.tiles
     for case in cases:
-        plain, mirrored = Walk(case.image, model, PredictSettings(tiles=tiles)), Walk(case.image, model, PredictSettings(tiles=tiles))
-        seen = scored_bands(plain, model, tiles, flips[:1])
+        plain, mirrored = (Walk(case.image, model, PredictSettings(tiles=tiles), keep_probabilities=True) for _ in range(2))
+        bands = scored_bands(plain, model, tiles, flips[:1])
         if len(flips) == 1:
-            for plane, band in seen:
+            for plane, band in bands:
                 plain.take(plane, band)
-            yield ScoredCase(case.name, case.group, case.truth, plain.result().mask.indices, None)
+            yield ScoredCase(case.name, case.group, case.truth, _seen(plain.result(), case.truth), None)
             continue
-        for (plane, band), (_, others) in zip(seen, scored_bands(mirrored, model, tiles, flips[1:]), strict=True):
+        for (plane, band), (_, others) in zip(bands, scored_bands(mirrored, model, tiles, flips[1:]), strict=True):
             plain.take(plane, band)
             mirrored.take(plane, Band(band.row, (band.logits + (len(flips) - 1) * others.logits) / len(flips)))
-        yield ScoredCase(case.name, case.group, case.truth, plain.result().mask.indices, mirrored.result().mask.indices)
+        yield ScoredCase(case.name, case.group, case.truth, _seen(plain.result(), case.truth), _seen(mirrored.result(), case.truth))
+
+
+def _seen(found: Segmentation, truth: Mask) -> Seen:
+    """Of the probabilities a sample is kept: all pixels of all cases would fill the memory."""
+    assert found.probabilities is not None
+    indices, flat = found.mask.indices, found.probabilities.reshape(len(found.probabilities), -1)
+    known, foreground = np.flatnonzero(truth.indices != IGNORE_INDEX), np.flatnonzero(indices)
+
+    def sample(places: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        places = places[:: max(1, -(-len(places) // SAMPLE))]
+        return places, np.log(flat[:, places].T.astype(np.float32).clip(SMALLEST_PROBABILITY))
+
+    places, logits = sample(known)
+    return Seen(indices, logits, truth.indices.ravel()[places], sample(foreground)[1])
 
 
 def object_sizes(truths: Iterable[Mask]) -> dict[str, NDArray[np.int64]]:
@@ -147,7 +187,7 @@ def tune(scored: Sequence[ScoredCase], labels: Labels, start: PredictSettings, s
     The rule is one standard error, not two: a step that is wrongly taken costs about as little as one that is wrongly left, and what is
     asked of it besides, `SMALLEST_GAIN`, is more than chance gives where there are many cases.
     """
-    search = _Search(scored, labels, start.model_copy(update={"tta": False, "postprocess": PostprocessSettings()}))
+    search = _Search(scored, start.model_copy(update={"tta": False, "postprocess": PostprocessSettings()}))
     if any(case.mirrored is not None for case in scored):
         search.consider("mirror images", search.settings.model_copy(update={"tta": True}), labels.foreground)
     for name in labels.foreground:
@@ -164,11 +204,64 @@ def smallest_size(sizes: NDArray[np.int64]) -> int:
     return int(np.percentile(sizes, SIZE_PERCENTILE)) if len(sizes) else 0
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """The settings with a temperature and the line of expected Dice in them, and what they do on the cases that they were learnt from.
+
+    before, after : expected calibration error over all pixels of known truth, without and with the temperature
+    cases : that they were learnt from
+    """
+
+    predict: PredictSettings
+    before: float
+    after: float
+    cases: int
+
+
+def calibrate(scored: Sequence[ScoredCase], predict: PredictSettings) -> Calibration:
+    """Learn from the same scores how sure to be; mirror images and post-processing are as `predict` says.
+
+    One number from some hundred thousand pixels is hardly learnt by heart; the error of other cases is a little larger all the same. An ensemble
+    is calibrated by what its members said, each of cases that it was not trained on; together they are a little less sure than one by itself.
+    """
+    seen = [case.seen(predict.tta) for case in scored]
+    logits, truth = np.concatenate([one.logits for one in seen]), np.concatenate([one.truth for one in seen])
+    temperature = fit_temperature(logits.astype(np.float64), truth)
+    sure = np.array([_mean_confidence(one.foreground / temperature) for one in seen])
+    dice = np.array([case_dice(case, predict) for case in scored])
+    settings = predict.model_copy(update={"temperature": temperature, "expected_dice": fit_expected_dice(sure, dice)})
+    before, after = (_calibration_error(logits / one, truth) for one in (1.0, temperature))
+    return Calibration(settings, before, after, len(scored))
+
+
+def case_dice(case: ScoredCase, predict: PredictSettings) -> float:
+    """Mean Dice over the foreground classes that are in one of the two masks; 1 where there is none in either."""
+    found = [dice for dice in _dice(case, predict).values() if not math.isnan(dice)]
+    return float(np.mean(found)) if found else 1.0
+
+
+def _dice(case: ScoredCase, settings: PredictSettings) -> dict[str, float]:
+    """Class -> Dice of the tidied mask, NaN where both are empty."""
+    labels = case.truth.labels
+    tidied = tidy(case.seen(settings.tta).indices, settings.postprocess, labels.names)
+    scores = score_case(case.name, Mask(tidied, labels, case.truth.spacing_mm), case.truth, ("dice",)).classes
+    return {name: one.scores["dice"] for name, one in scores.items()}
+
+
+def _mean_confidence(logits: NDArray[np.float32]) -> float:
+    return float(softmax(logits).max(axis=1).mean()) if len(logits) else math.nan
+
+
+def _calibration_error(logits: NDArray[np.floating], truth: NDArray[np.uint8]) -> float:
+    probabilities = softmax(logits)
+    return calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth)
+
+
 class _Search:
     """The settings so far, and the Dice of each case and class under them."""
 
-    def __init__(self, scored: Sequence[ScoredCase], labels: Labels, settings: PredictSettings) -> None:
-        self._scored, self._labels = scored, labels
+    def __init__(self, scored: Sequence[ScoredCase], settings: PredictSettings) -> None:
+        self._scored = scored
         self.settings, self.steps = settings, list[Step]()
         self._dice = self._measure(settings)
 
@@ -193,10 +286,7 @@ class _Search:
 
     def _dice_of(self, case: ScoredCase, settings: PredictSettings) -> dict[str, float]:
         """A class that is in neither mask counts 1: nothing found where nothing is; or to clear away what is not there would gain nothing."""
-        tidied = tidy(case.indices(settings.tta), settings.postprocess, self._labels.names)
-        scores = score_case(case.name, Mask(tidied, self._labels, case.truth.spacing_mm), case.truth, ("dice",)).classes
-        found = {name: one.scores["dice"] for name, one in scores.items()}
-        return {name: 1.0 if math.isnan(dice) else dice for name, dice in found.items()}
+        return {name: 1.0 if math.isnan(dice) else dice for name, dice in _dice(case, settings).items()}
 
     def _by_group(self, dice: Sequence[Mapping[str, float]], classes: Sequence[str]) -> NDArray[np.float64]:
         """Mean Dice of each group over its cases and the classes: slices of one patient are not patients."""

@@ -22,7 +22,7 @@ FLOORS = """
     pretrained
     dataset checkpoint score
     config
-    io preprocess augment patches engines models losses metrics postprocess plot
+    io preprocess augment patches engines models losses metrics postprocess plot confidence
     image labels interrupt ahead memory
     errors
 """

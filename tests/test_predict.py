@@ -14,6 +14,7 @@ from toys import disc
 
 import segkit
 from segkit.augment import AugmentSettings
+from segkit.confidence import ExpectedDice
 from segkit.config import PredictSettings, RunConfig
 from segkit.engines import TorchEngine
 from segkit.errors import ChannelsError, EmptyContentError, RangeError, ShapeError, VanishedError
@@ -303,6 +304,38 @@ def test_what_is_known_of_the_shape_is_applied_to_the_mask(trained: Model) -> No
     settings = PredictSettings(postprocess=PostprocessSettings(min_size_px=10**6))
     assert segment(Image(pixels[None]), trained).mask.areas_px()["disc"] > 50
     assert segment(Image(pixels[None]), trained, settings).mask.areas_px() == {"disc": 0}
+
+
+# How sure it is.
+
+
+def test_a_temperature_makes_probabilities_milder_and_leaves_the_mask(trained: Model) -> None:
+    image = Image(disc(7)[0][None])
+    sharp, mild = (segment(image, trained, PredictSettings(temperature=t), keep_probabilities=True) for t in (1.0, 4.0))
+    np.testing.assert_array_equal(mild.mask.indices, sharp.mask.indices)
+    assert sharp.probabilities is not None
+    assert mild.probabilities is not None
+    odds = np.log(sharp.probabilities.astype(np.float64)) / 4                                    # softmax(logits / 4)
+    np.testing.assert_allclose(mild.probabilities, np.exp(odds) / np.exp(odds).sum(axis=0), atol=2e-3)
+    assert 0.5 <= mild.confidence < sharp.confidence
+
+
+def test_the_confidence_of_the_foreground_is_that_of_its_pixels(model: Model) -> None:
+    found = segment(Image(noise(1, 33, 47)), model, keep_probabilities=True)
+    assert found.probabilities is not None
+    inside = found.mask.indices > 0
+    assert inside.any()
+    assert found.foreground_confidence == pytest.approx(found.probabilities.astype(np.float64).max(axis=0)[inside].mean(), abs=1e-3)
+    assert found.expected_dice is None
+
+
+def test_what_a_model_has_learnt_to_expect_comes_with_the_mask(trained: Model) -> None:
+    line = ExpectedDice(at_half=0.2, at_one=0.8, when_empty=0.4)
+    found = segment(Image(disc(7)[0][None]), trained, PredictSettings(expected_dice=line))
+    assert found.expected_dice == pytest.approx(0.2 + 0.6 * (2 * found.foreground_confidence - 1))
+    nothing = segment(Image(np.full((1, 48, 48), 60, np.uint8)), trained, PredictSettings(expected_dice=line))
+    assert nothing.mask.areas_px() == {"disc": 0}
+    assert (np.isnan(nothing.foreground_confidence), nothing.expected_dice) == (True, 0.4)
 
 
 # From Python.

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from toys import disc
 
+from segkit import tune as tune_room
 from segkit.config import PredictSettings
 from segkit.engines import TorchEngine
 from segkit.image import Image
@@ -17,7 +18,7 @@ from segkit.labels import Labels, Mask
 from segkit.patches import TileSettings
 from segkit.postprocess import PieceRules, PostprocessSettings
 from segkit.predict import Model, load, segment
-from segkit.tune import ScoredCase, TuningCase, object_sizes, score_cases, smallest_size, tune
+from segkit.tune import ScoredCase, Seen, TuningCase, calibrate, case_dice, object_sizes, score_cases, smallest_size, tune
 
 LABELS = Labels(("background", "nerve", "vessel"), (0, 7, 200))
 
@@ -27,7 +28,14 @@ def draw(*rows: str) -> NDArray[np.uint8]:
 
 
 def case(group: str, truth: NDArray[np.uint8], plain: NDArray[np.uint8], mirrored: NDArray[np.uint8] | None = None) -> ScoredCase:
-    return ScoredCase(group, group, Mask(truth, LABELS), plain, mirrored)
+    return ScoredCase(group, group, Mask(truth, LABELS), seen(plain), None if mirrored is None else seen(mirrored))
+
+
+def seen(indices: NDArray[np.uint8], *said: float, truth: tuple[int, ...] = (), foreground: float = 0.9) -> Seen:
+    """Two classes: pixels for which class 1 was said to have these probabilities, and the probability of all that was found."""
+    both = np.array([[1 - one, one] for one in said], np.float32).reshape(-1, 2)
+    found = np.full((np.count_nonzero(indices), 2), [1 - foreground, foreground], np.float32)
+    return Seen(indices, np.log(both), np.array(truth, np.uint8), np.log(found))
 
 
 def decisions(scored: list[ScoredCase], **sizes: list[int]) -> dict[str, tuple[float, bool]]:
@@ -133,9 +141,54 @@ def test_one_pass_gives_the_masks_without_and_with_mirror_images(disc_run: Path,
         (found,) = score_cases(model, [TuningCase("a", image, Mask(np.zeros(image.shape, np.uint8), model.labels), "a")])
         passes = sum(asked)
         asked.clear()
-        np.testing.assert_array_equal(segment(image, model).mask.indices, found.plain)
+        np.testing.assert_array_equal(segment(image, model).mask.indices, found.plain.indices)
         assert passes == 4 * sum(asked)
-        np.testing.assert_array_equal(segment(image, model, PredictSettings(tiles=tiles, tta=True)).mask.indices, found.mirrored)
+        np.testing.assert_array_equal(segment(image, model, PredictSettings(tiles=tiles, tta=True)).mask.indices, found.mirrored.indices)
+
+
+def test_a_temperature_is_learnt_from_all_cases_and_tells_what_it_mends() -> None:
+    """0.9 is said of ten pixels of which eight are right: log 9 / T = log 4, and then what is said is right."""
+    scored = [ScoredCase(g, g, Mask(TRUTH, LABELS), seen(TRUTH, *[0.9] * 5, truth=(0, 1, 1, 1, 1), foreground=0.9), None) for g in "ab"]
+    found = calibrate(scored, PredictSettings(tiles=TileSettings(overlap=0.5)))
+    assert found.predict.temperature == pytest.approx(np.log(9) / np.log(4), rel=1e-3)
+    assert (found.before, found.after, found.cases) == (pytest.approx(0.1, abs=1e-6), pytest.approx(0, abs=1e-3), 2)
+    assert (found.predict.tiles.overlap, found.predict.expected_dice) == (0.5, None)           # two cases are too few for a line
+
+
+def test_the_expected_dice_of_a_case_is_learnt_from_tempered_probabilities_and_tidied_masks() -> None:
+    """Of sure cases the tidied mask is right, of unsure ones half of a class is missing (Dice 2/3 and 1)."""
+    rules = PredictSettings(postprocess=PostprocessSettings(classes={"nerve": PieceRules(largest_only=True)}))
+    half = draw("111...", "......", "1....2")                                                   # nerve: 2 · 3 / (3 + 9) = 1/2, vessel 1
+    calm = [seen(SPECK, 0.9, truth=(1,), foreground=0.9), seen(half, 0.9, truth=(1,), foreground=0.6)]
+    scored = [ScoredCase(f"{n}", f"{n}", Mask(TRUTH, LABELS), calm[n % 2], None) for n in range(8)]
+    found = calibrate(scored, rules).predict
+    assert found.expected_dice is not None
+    sure, unsure = (1 / (1 + (1 / one - 1) ** (1 / found.temperature)) for one in (0.9, 0.6))
+    assert (found.expected_dice.of(sure), found.expected_dice.of(unsure)) == pytest.approx((1, 0.75))
+
+
+def test_the_dice_of_a_case_leaves_out_what_is_in_neither_mask() -> None:
+    only = draw("11.1..", "......", "......")
+    assert case_dice(case("a", draw("11....", "......", "......"), only), PredictSettings()) == pytest.approx(0.8)
+    nothing = np.zeros((3, 6), np.uint8)
+    assert case_dice(case("a", nothing, nothing), PredictSettings()) == 1
+
+
+def test_of_a_case_a_sample_of_known_pixels_and_of_the_foreground_is_kept(disc_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune_room, "SAMPLE", 100)
+    model = flipping(disc_run, 0, TileSettings())
+    pixels, drawn = disc(54)
+    truth = (drawn > 0).astype(np.uint8)
+    truth[:20] = 255                                                                            # says nothing
+    image = Image(pixels[None])
+    (scored,) = score_cases(model, [TuningCase("a", image, Mask(truth, model.labels), "a")])
+    probabilities = segment(image, model, keep_probabilities=True).probabilities
+    assert probabilities is not None
+    places = np.flatnonzero(truth != 255)[::14]                                                 # 28 · 48 pixels are known, 1,344 / 14 = 96
+    np.testing.assert_array_equal(scored.plain.truth, truth.ravel()[places])
+    np.testing.assert_allclose(np.exp(scored.plain.logits), probabilities.reshape(2, -1)[:, places].T, atol=1e-3)
+    assert 0 < len(scored.plain.foreground) <= 100
+    assert (scored.plain.foreground[:, 1] >= scored.plain.foreground[:, 0]).all()
 
 
 def test_without_mirror_images_in_training_none_are_tried(disc_run: Path) -> None:
@@ -145,4 +198,4 @@ def test_without_mirror_images_in_training_none_are_tried(disc_run: Path) -> Non
     assert scored.mirrored is None
     names = [step.name for step in tune([scored], model.labels, model.run.predict, {}).steps]
     assert names == ["disc: largest piece", "disc: holes filled"]
-    assert dataclasses.replace(scored, group="b").indices(tta=True) is scored.plain
+    assert dataclasses.replace(scored, group="b").seen(tta=True) is scored.plain

@@ -201,7 +201,7 @@ def _with_options(run: Any, options: dict[str, Any]) -> Any:
 
 
 def _plain(row: Result) -> dict[str, Any]:
-    keys = ("file", "output", "areas_px", "areas_mm", "confidence", "seconds")
+    keys = ("file", "output", "areas_px", "areas_mm", "confidence", "expected_dice", "seconds")
     return {"mean_confidence" if key == "confidence" else key: getattr(row, key) for key in keys}
 
 

@@ -46,6 +46,7 @@ class Result:
     confidence: float
     seconds: float
     notes: tuple[str, ...]
+    expected_dice: float | None = None
 
     def cells(self) -> list[Any]:
         """mm² for a picture, mm³ for a volume; the other one stays empty."""
@@ -53,11 +54,14 @@ class Result:
         for name, pixels in self.areas_px.items():
             size = "" if self.areas_mm is None else f"{self.areas_mm[name]:.4f}"
             areas += [pixels, *((size, "") if len(self.shape) == 2 else ("", size))]
-        return [self.file, self.output, "x".join(map(str, self.shape)), *areas, f"{self.confidence:.5f}", f"{self.seconds:.3f}", " | ".join(self.notes)]
+        expected = "" if self.expected_dice is None else f"{self.expected_dice:.4f}"
+        sure = (f"{self.confidence:.5f}", expected, f"{self.seconds:.3f}")
+        return [self.file, self.output, "x".join(map(str, self.shape)), *areas, *sure, " | ".join(self.notes)]
 
     @staticmethod
     def header(classes: Iterable[str]) -> list[str]:
-        return ["file", "output", "shape", *(f"{name}_{unit}" for name in classes for unit in ("px", "mm2", "mm3")), "mean_confidence", "seconds", "notes"]
+        areas = [f"{name}_{unit}" for name in classes for unit in ("px", "mm2", "mm3")]
+        return ["file", "output", "shape", *areas, "mean_confidence", "expected_dice", "seconds", "notes"]
 
 
 @dataclass(frozen=True)

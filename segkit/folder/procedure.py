@@ -71,10 +71,10 @@ class Procedure:
         self._keep_apart(item)
         written = write_all(item.source, item.image, item.found, item.attention, self.extras, self.out)
         discard(self._left_behind(item.source, written))
-        image, mask = item.image, item.found.mask
+        image, found, mask = item.image, item.found, item.found.mask
         notes = (*image.notes, *cut_off_notes(image, self.model.run.preprocess.intensity))
         seconds = item.seconds + time.monotonic() - began
-        result = Result(item.source.name, str(written[0]), image.shape, mask.areas_px(), mask.areas_mm(), item.found.confidence, seconds, notes)
+        result = Result(item.source.name, str(written[0]), image.shape, mask.areas_px(), mask.areas_mm(), found.confidence, seconds, notes, found.expected_dice)
         outputs = {path.relative_to(self.out).as_posix(): digest_of(path) for path in written}
         return Entry(item.source.key, result, None, tuple((size, changed) for size, changed in item.state), outputs)
 

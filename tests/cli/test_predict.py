@@ -70,6 +70,38 @@ def any_values(tmp_path: Path) -> Path:
     return tmp_path / "any.safetensors"
 
 
+# What a model was tuned to.
+
+
+@pytest.fixture
+def tuned(disc_run: Path, tmp_path: Path) -> Path:
+    """The model of the discs with mirror images, a rule that nothing passes, and what it has learnt to expect."""
+    file = load_model(disc_run)
+    predict = {"tta": True, "postprocess": {"min_size_px": 10**6}, "temperature": 2.0, "expected_dice": {"at_half": 0, "at_one": 1, "when_empty": 0.5}}
+    run = file.run.model_copy(update={"predict": type(file.run.predict).model_validate(predict)})
+    save_model(tmp_path / "tuned.safetensors", run, file.weights, file.card)
+    return tmp_path / "tuned.safetensors"
+
+
+def test_what_a_model_was_tuned_to_is_done_and_switched_off_by_a_flag(segkit: Segkit, tuned: Path, tmp_path: Path) -> None:
+    picture = put(tmp_path / "a.png", 5)
+    for options, tta, size in (((), True, 10**6), (("--no-tta",), False, 10**6), (("--no-tta", "--no-postprocess"), False, 0)):
+        assert segkit(picture, *options, model=tuned, out=tmp_path / "".join(options)[2:] / "out") == 0
+        told = json.loads((tmp_path / "".join(options)[2:] / "out" / "run.json").read_text(encoding="utf-8"))["settings"]["predict"]
+        assert (told["tta"], told["postprocess"]["min_size_px"], told["temperature"]) == (tta, size, 2)
+        assert (values(tmp_path / "".join(options)[2:] / "out" / "a.png") > 0).any() == (size == 0)
+
+
+def test_the_table_says_what_can_be_expected_of_each_mask(segkit: Segkit, tuned: Path, tmp_path: Path) -> None:
+    assert segkit(put(tmp_path / "a.png", 5), "--json", model=tuned) == 0
+    (row,) = segkit.rows()
+    assert 0 < float(row["expected_dice"]) < 1
+    assert json.loads(segkit.stdout)["results"][0]["expected_dice"] == pytest.approx(float(row["expected_dice"]), abs=1e-4)
+    assert segkit(tmp_path / "a.png", out=tmp_path / "plain", model=segkit.model) == 0
+    with (tmp_path / "plain" / "results.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["expected_dice"] for row in csv.DictReader(file)] == [""]
+
+
 # Every kind of file.
 
 

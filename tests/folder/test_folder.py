@@ -47,7 +47,7 @@ def test_each_file_gets_a_mask_and_a_row(model: Model, tmp_path: Path) -> None:
     summary = walk(find_sources(tmp_path / "in", recursive=True).sources, model, tmp_path / "out")
     assert [Path(row.output).relative_to(tmp_path / "out").as_posix() for row in summary.results] == ["a.png", "b.tif", "below/c.png"]
     rows = table(tmp_path / "out" / "results.csv")
-    assert list(rows[0]) == ["file", "output", "shape", "disc_px", "disc_mm2", "disc_mm3", "mean_confidence", "seconds", "notes"]
+    assert list(rows[0]) == ["file", "output", "shape", "disc_px", "disc_mm2", "disc_mm3", "mean_confidence", "expected_dice", "seconds", "notes"]
     for row in rows:
         with Pillow.open(row["output"]) as mask:
             values = np.asarray(mask)
