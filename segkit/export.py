@@ -141,6 +141,7 @@ def card_of(file: ModelFile, run: RunConfig) -> dict[str, Any]:
         "pixel_mm": resize.mm if isinstance(resize, Spacing) else None,
         "tiles": run.predict.tiles.model_dump(mode="json"),
         "mirror_images": [list(axes) for axes in (known_flips(run.augment) if run.predict.tta else ((),))],
+        "temperature": run.predict.temperature,
         "postprocess": {name: rules.rules_of(name).model_dump(mode="json", exclude={"classes"}) for name in labels.foreground},
         "members": file.card.members,
         "trained_on": file.card.trained_on,

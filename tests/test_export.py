@@ -170,7 +170,7 @@ def test_an_ensemble_is_one_graph(tmp_path: Path) -> None:
 
 
 def test_the_card_in_the_graph_says_how_to_use_it(tmp_path: Path) -> None:
-    rules = {"tta": True, "postprocess": {"min_size_px": 4, "classes": {"nerve": {"largest_only": True}}}}
+    rules = {"tta": True, "temperature": 1.5, "postprocess": {"min_size_px": 4, "classes": {"nerve": {"largest_only": True}}}}
     tree = changed(preprocess={"channels": 1, "context": 2, "resize": {"kind": "spacing", "mm": 0.5}}, predict=rules, augment={"vertical_flip": 0.5})
     export(write(tmp_path / "model.safetensors", tree), tmp_path / "graph.onnx", script=False)
     (told,) = onnx.load(tmp_path / "graph.onnx").metadata_props
@@ -178,7 +178,7 @@ def test_the_card_in_the_graph_says_how_to_use_it(tmp_path: Path) -> None:
     card = json.loads(told.value)
     assert card["classes"] == [{"name": "background", "value": 0}, {"name": "nerve", "value": 7}, {"name": "vessel", "value": 200}]
     assert card["intensity"] == {"kind": "range", "centre": 127.5, "half": 127.5, "accepts": [-12.75, 267.75]}
-    assert (card["channels"], card["slices_on_either_side"], card["long_side"], card["pixel_mm"]) == (1, 2, None, 0.5)
+    assert (card["channels"], card["slices_on_either_side"], card["long_side"], card["pixel_mm"], card["temperature"]) == (1, 2, None, 0.5, 1.5)
     assert card["mirror_images"] == [[], [-1], [-2], [-2, -1]]
     assert card["postprocess"] == {
         "nerve": {"min_size_px": 0, "largest_only": True, "fill_holes": False},
