@@ -146,6 +146,11 @@ def test_the_script_refuses_what_it_would_read_otherwise_than_segkit(name: str, 
     assert not (tmp_path / "mask.png").exists()
 
 
+def test_the_script_says_what_it_is_given(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="PICTURE.png MASK.png: a mask, by the NAME.onnx that lies beside"):
+        run_script(Path(SCRIPT), tmp_path / "a.png")
+
+
 # The graph.
 
 

@@ -56,4 +56,4 @@ def main(picture: str, mask: str) -> None:
     Image.fromarray(values.astype(np.uint8 if values.max() < 256 else np.uint16)).save(mask, format="PNG")
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if len(sys.argv) == 3 else sys.exit(__doc__)
