@@ -15,12 +15,12 @@ FLOORS = """
     cli
     compare
     train
-    tune
+    tune folder evaluation check
     folder evaluation export
     attend
     predict
     pretrained
-    dataset checkpoint score
+    dataset checkpoint score layouts
     config
     io preprocess augment patches engines models losses metrics postprocess plot confidence
     image labels interrupt ahead memory

@@ -1,0 +1,69 @@
+"""A table of pairs: CSV, TSV or JSON lines with the columns image, mask and perhaps split, group."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from segkit.errors import SettingsError
+from segkit.io import read_manifest
+from segkit.io.sniff import as_read_error
+from segkit.layouts.found import FoundCase, FoundDataset
+
+NAME = "table of pairs"
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
+
+
+def find(root: Path) -> FoundDataset | None:
+    """Such a file, or a folder with one: manifest.* before others.
+
+    Raises
+    ------
+    SettingsError
+        A folder with several tables, none of them called manifest.
+    """
+    if root.is_dir():
+        tables = _tables(root)
+        if not tables:
+            return None
+        return _read(root, tables[0])
+    return _read(root, root) if root.suffix.lower() in ENDINGS else None
+
+
+def _tables(folder: Path) -> list[Path]:
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+    except OSError as error:
+        raise as_read_error(error, folder) from error
+    manifests = [file for file in files if file.stem.lower() == "manifest"] or [file for file in files if _is_of_pairs(file)]
+    if len(manifests) > 1:
+        raise SettingsError(f"{folder}: holds {len(manifests)} tables of pairs ({', '.join(file.name for file in manifests[:3])}); name one of them")
+    return manifests
+
+
+def _is_of_pairs(file: Path) -> bool:
+    """Whether the first line names both columns; other tables lie in folders of pictures too."""
+    try:
+        with open(file, encoding="utf-8-sig") as lines:
+            first = lines.readline(65536)
+    except (OSError, UnicodeDecodeError):
+        return False
+    if file.suffix.lower() in (".jsonl", ".ndjson"):
+        try:
+            record = json.loads(first)
+        except json.JSONDecodeError:
+            return False
+        return isinstance(record, dict) and {"image", "mask"} <= record.keys()
+    cells = {cell.strip().strip('"') for cell in first.split("\t" if file.suffix.lower() == ".tsv" else ",")}
+    return {"image", "mask"} <= cells
+
+
+def _read(root: Path, path: Path) -> FoundDataset:
+    rows = read_manifest(path)
+    pairs = [(row, row.mask) for row in rows if row.mask is not None]
+    cases = [FoundCase((row.image,), (mask,), row.group or "", split=row.split) for row, mask in pairs]
+    lonely = tuple(row.image for row in rows if row.mask is None)
+    if not cases:
+        raise SettingsError(f"{path}: none of its {len(rows)} rows has a mask; give a column mask with the names of files")
+    notes = (f"rows of {path.name}",) if root.is_dir() else ()
+    return FoundDataset(root, NAME, tuple(cases), notes=notes, unpaired_images=lonely)
