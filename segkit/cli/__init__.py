@@ -16,6 +16,7 @@ from segkit.errors import SegkitError
 
 VERBS = {
     "demo": "Segment a photograph that comes with scikit-image, to see that all works.",
+    "check": "Find what is wrong with pictures and masks before training.",
     "train": "Train a network on pictures and masks.",
     "predict": "Segment a picture, a volume, or a folder of them.",
     "merge": "Put the parts of a divided run together.",

@@ -9,6 +9,7 @@ from segkit.errors import SettingsError
 from segkit.io import read_manifest
 from segkit.io.sniff import as_read_error
 from segkit.layouts.found import FoundCase, FoundDataset
+from segkit.layouts.listing import read_json
 
 NAME = "table of pairs"
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -65,5 +66,18 @@ def _read(root: Path, path: Path) -> FoundDataset:
     lonely = tuple(row.image for row in rows if row.mask is None)
     if not cases:
         raise SettingsError(f"{path}: none of its {len(rows)} rows has a mask; give a column mask with the names of files")
-    notes = (f"rows of {path.name}",) if root.is_dir() else ()
-    return FoundDataset(root, NAME, tuple(cases), notes=notes, unpaired_images=lonely)
+    labels, ignore = _labels(path.parent / "labels.json")
+    notes = (*([f"rows of {path.name}"] if root.is_dir() else []), *([] if labels is None else ["labels.json names the classes"]))
+    return FoundDataset(root, NAME, tuple(cases), labels, ignore, notes=notes, unpaired_images=lonely)
+
+
+def _labels(path: Path) -> tuple[dict[str, int] | None, int | None]:
+    """``{"labels": {"background": 0, "nerve": 1}, "ignore": 255}`` beside a table, as `segkit check --fix` writes it."""
+    if not path.is_file():
+        return None, None
+    told = read_json(path)
+    labels = told.get("labels") if isinstance(told, dict) else None
+    ignore = told.get("ignore") if isinstance(told, dict) else None
+    if not isinstance(labels, dict) or not all(isinstance(value, int) for value in labels.values()) or not isinstance(ignore, int | None):
+        raise SettingsError(f'{path}: expected {{"labels": {{"background": 0, "nerve": 1}}, "ignore": 255}} with whole numbers; correct it or take it out')
+    return {str(name): value for name, value in labels.items()}, ignore
