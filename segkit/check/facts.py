@@ -24,7 +24,7 @@ SAMPLE = 2**16
 PERCENTILES = (0.5, 50.0, 99.5)
 
 MOST_VALUES = 16
-"""A mask of more values than these is measured as foreground and background: each value by itself says nothing."""
+"""In a mask of more values than these the pieces of each say nothing; numbers of objects are measured together."""
 
 VALUES_KEPT = 512
 """Values remembered of a mask, the most frequent first."""
@@ -91,6 +91,14 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, eq=False)
+class Pieces:
+    """Value -> (S,) whether a slice holds it; value -> its connected pieces."""
+
+    slices_with: dict[int, NDArray[np.bool_]]
+    objects: dict[int, Objects]
+
+
+@dataclass(frozen=True, eq=False)
 class MaskFacts:
     """Of the mask, or of all masks of a case together.
 
@@ -99,18 +107,16 @@ class MaskFacts:
     pixels : value -> pixels, the most frequent `VALUES_KEPT`
     distinct : number of different values
     border : value -> pixels on the border of the slices
-    slices_with : value -> (S,) whether a slice holds it
-    objects : value -> its pieces
-    is_halved : more values than `MOST_VALUES` and not the numbers of objects: `slices_with` and `objects` are those of 0 and 255, told apart at 127
+    pieces : of the values as they are
+    halves : of 0 and 255, told apart at 127, where there are values between them that may only be a soft edge
     sha : of the values
     """
 
     pixels: dict[int, int]
     distinct: int
     border: dict[int, int]
-    slices_with: dict[int, NDArray[np.bool_]]
-    objects: dict[int, Objects]
-    is_halved: bool
+    pieces: Pieces
+    halves: Pieces | None
     is_colour: bool
     is_palette: bool
     is_lossy: bool
@@ -190,18 +196,15 @@ def _of_mask(case: FoundCase, raw: Array, overlap: int) -> MaskFacts:
     stack = raw if raw.ndim == 3 else raw[None]                        # (S, H, W)
     values, counts = _counted(stack)
     is_colour = bool(values.max() > 0xFFFF)
-    numbered = not is_colour and len(values) == values[-1] + 1 and values[0] == 0
-    is_halved = len(values) > MOST_VALUES and not is_colour and not numbered
-    measured = np.where(stack > HALF, 255, 0) if is_halved else stack
+    may_be_soft = not is_colour and len(values) > 2 and values[-1] > HALF
     kept = np.argsort(-counts, kind="stable")[:VALUES_KEPT]
     edge = np.concatenate([stack[:, 0].ravel(), stack[:, -1].ravel(), stack[:, :, 0].ravel(), stack[:, :, -1].ravel()])
     return MaskFacts(
         pixels={int(values[index]): int(counts[index]) for index in kept},
         distinct=len(values),
         border=_pairs(*_counted(edge)),
-        slices_with=_slices_with(measured),
-        objects=_objects(measured),
-        is_halved=is_halved,
+        pieces=_pieces(stack),
+        halves=_pieces(np.where(stack > HALF, np.uint8(255), np.uint8(0))) if may_be_soft else None,
         is_colour=is_colour,
         is_palette=case.combine == "one" and is_palette(case.masks[0]),
         is_lossy=any(is_lossy(path) for path in case.masks),
@@ -223,22 +226,19 @@ def _pairs(values: NDArray[np.int64], counts: NDArray[np.int64]) -> dict[int, in
     return {int(value): int(count) for value, count in zip(values, counts, strict=True)}
 
 
-def _slices_with(stack: Array) -> dict[int, NDArray[np.bool_]]:
-    """Numbers of objects count together as 1."""
-    values, _ = _counted(stack)
-    if len(values) > MOST_VALUES:
-        return {0: (stack == 0).any(axis=(1, 2)), 1: (stack > 0).any(axis=(1, 2))}
-    return {int(value): (stack == value).any(axis=(1, 2)) for value in values}
-
-
-def _objects(stack: Array) -> dict[int, Objects]:
-    """Numbers of objects are measured together as 1."""
+def _pieces(stack: Array) -> Pieces:
+    """Of each value, but for many that begin at 0: those are numbers of objects, and are taken together as 1; of many others none."""
     values, counts = _counted(stack)
-    if len(values) > MOST_VALUES:
-        together = measure_objects(stack > 0)
-        return {} if together is None else {1: together}
-    kept = [value for value, count in _pairs(values, counts).items() if value != 0 or count < MOSTLY * stack.size]
-    return {value: measured for value in kept if (measured := measure_objects(stack == value)) is not None}
+    if len(values) > MOST_VALUES and (values[0] != 0 or values[-1] >= len(values)):
+        return Pieces({}, {})
+    named = stack if len(values) <= MOST_VALUES else (stack > 0).astype(np.uint8)
+    if named is not stack:
+        values, counts = _counted(named)
+    inner = [value for value, count in _pairs(values, counts).items() if value != 0 or count < MOSTLY * stack.size]
+    return Pieces(
+        {int(value): (named == value).any(axis=(1, 2)) for value in values},
+        {value: measured for value in inner if (measured := measure_objects(named == value)) is not None},
+    )
 
 
 def _sha(values: Array) -> str:

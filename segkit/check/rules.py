@@ -35,13 +35,13 @@ TINY_SHARE, TINY_AREA_PX, TINY_CASES = 1e-4, 16, 3
 
 def unreadable(evidence: Evidence) -> Iterator[Finding]:
     """Files that no reader can read, or that are not there."""
-    for is_mask, what in ((False, "picture"), (True, "mask")):
+    for is_mask, code, what in ((False, "unreadable-image", "picture"), (True, "unreadable-mask", "mask")):
         problems = [fact.problem for fact in evidence.facts if fact.problem is not None and fact.problem.is_mask == is_mask]
         broken = [problem for problem in problems if problem.code != ShapeError.code]
         if broken:
             yield Finding(
                 "error",
-                f"unreadable-{what}",
+                code,
                 f"{_count(len(broken), what)} can't be used; the first: {broken[0].message}",
                 "bring or repair the files, or leave the pairs out",
                 evidence.names(problem.path for problem in broken),

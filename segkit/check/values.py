@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.check.facts import CaseFacts, MaskFacts
+from segkit.check.facts import CaseFacts, MaskFacts, Pieces
 from segkit.check.objects import Objects, merged
 from segkit.check.reading import HALF
 from segkit.image import Array
@@ -117,12 +117,16 @@ class MaskValues:
         return foreground / max(1, sum(mask.border.values()))
 
     def objects(self, mask: MaskFacts, index: int) -> Objects | None:
-        return merged(pieces for value, pieces in mask.objects.items() if self.class_of(value) == index)
+        return merged(found for value, found in self._pieces(mask).objects.items() if self.class_of(value) == index)
 
     def slices(self, mask: MaskFacts, indices: Collection[int]) -> int:
         """Slices that hold any of these classes."""
-        held = [has for value, has in mask.slices_with.items() if self.class_of(value) in indices]
+        held = [has for value, has in self._pieces(mask).slices_with.items() if self.class_of(value) in indices]
         return int(np.any(held, axis=0).sum()) if held else 0
+
+    def _pieces(self, mask: MaskFacts) -> Pieces:
+        """Those of another threshold than 127 are taken for those of 127: between soft edges they hardly differ."""
+        return mask.halves if self.threshold is not None and mask.halves is not None else mask.pieces
 
     def describe(self) -> str:
         """``0 background, 255 foreground``."""
