@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -69,7 +70,11 @@ class MaskValues:
     strays: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     def as_labels(self) -> Labels | None:
-        """For training on the masks as they are."""
+        """For training on the masks as they are; None where it is not clear what they mean."""
+        return self._as_labels
+
+    @cached_property
+    def _as_labels(self) -> Labels | None:
         if self.labels is None or len(self.labels) < 2:
             return None
         return Labels.from_mapping(self.labels, ignore=self.ignore, threshold=self.threshold)
