@@ -62,7 +62,8 @@ def examine(
     measurements = measure([case.group for case in found.cases], [case.split for case in found.cases], facts, values)
     evidence = Evidence(found, facts, values, measurements, tuple(_twins(facts)))
     findings = in_order(finding for rule in RULES for finding in rule(evidence))
-    decided = (*found.notes, f"masks: {values.kind}: {values.describe()}")
+    waiting = f"{len(found.unlabelled)} pictures without masks are there to be predicted, and are passed over"
+    decided = (*found.notes, *([waiting] if found.unlabelled else []), f"masks: {values.kind}: {values.describe()}")
     return CheckReport(found.root, found.layout, decided, values, measurements, findings, evidence, read)
 
 

@@ -106,7 +106,7 @@ class MaskFacts:
     ----------
     pixels : value -> pixels, the most frequent `VALUES_KEPT`
     distinct : number of different values
-    border : value -> pixels on the border of the slices
+    border : value -> pixels on the border of the slices; of more values than `MOST_VALUES` those of 0 and 255
     pieces : of the values as they are
     halves : of 0 and 255, told apart at 127, where there are values between them that may only be a soft edge
     sha : of the values
@@ -198,13 +198,15 @@ def _of_mask(case: FoundCase, raw: Array, overlap: int) -> MaskFacts:
     is_colour = bool(values.max() > 0xFFFF)
     may_be_soft = not is_colour and len(values) > 2 and values[-1] > HALF
     kept = np.argsort(-counts, kind="stable")[:VALUES_KEPT]
-    edge = np.concatenate([stack[:, 0].ravel(), stack[:, -1].ravel(), stack[:, :, 0].ravel(), stack[:, :, -1].ravel()])
+    halves = np.where(stack > HALF, np.uint8(255), np.uint8(0)) if may_be_soft else stack
+    rim = halves if len(values) > MOST_VALUES else stack
+    edge = np.concatenate([rim[:, 0].ravel(), rim[:, -1].ravel(), rim[:, :, 0].ravel(), rim[:, :, -1].ravel()])
     return MaskFacts(
         pixels={int(values[index]): int(counts[index]) for index in kept},
         distinct=len(values),
         border=_pairs(*_counted(edge)),
         pieces=_pieces(stack),
-        halves=_pieces(np.where(stack > HALF, np.uint8(255), np.uint8(0))) if may_be_soft else None,
+        halves=_pieces(halves) if may_be_soft else None,
         is_colour=is_colour,
         is_palette=case.combine == "one" and is_palette(case.masks[0]),
         is_lossy=any(is_lossy(path) for path in case.masks),

@@ -114,13 +114,13 @@ def _alike(numbers: Sequence[int], details: NDArray[np.float32]) -> Iterator[Twi
 
 
 def _without_what_all_share(details: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, D) of length 1 each; a flat picture is 0 and like none."""
+    """(N, D), changed in place, for there may be many -> of length 1 each; a flat picture is 0 and like none."""
     if len(details) >= ENOUGH:
-        details = details - details.mean(axis=0)
+        details -= details.mean(axis=0)
         spread = details.std(axis=0)
-        details = details / np.maximum(spread + 0.1 * spread.mean(), 1e-6)
-    length = np.linalg.norm(details, axis=1, keepdims=True)
-    return np.where(length > 1e-6, details / np.maximum(length, 1e-6), 0).astype(np.float32)
+        details /= np.maximum(spread + 0.1 * spread.mean(), 1e-6)
+    details /= np.maximum(np.linalg.norm(details, axis=1, keepdims=True), 1e-6)
+    return details
 
 
 def _details(pixels: Array) -> NDArray[np.float64]:

@@ -379,6 +379,21 @@ def mixed_pictures(evidence: Evidence) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def remarks(evidence: Evidence) -> Iterator[Finding]:
+    """What the readers changed or could not know."""
+    told: dict[str, list[int]] = defaultdict(list)
+    for number, image in evidence.images.items():
+        for note in image.notes:
+            told[note].append(number)
+    if told:
+        shown = [f"{note} ({len(numbers)})" for note, numbers in sorted(told.items(), key=lambda item: -len(item[1]))]
+        numbers = sorted({number for several in told.values() for number in several})
+        yield Finding(
+            "note", "remarks", f"on reading {_count(len(numbers), 'picture')}: {'; '.join(shown[:4])}{'; …' if len(shown) > 4 else ''}",
+            "nothing to do, if that is as it should be", evidence.image_names(numbers),
+        )  # fmt: skip
+
+
 def mixed_spacing(evidence: Evidence) -> Iterator[Finding]:
     """Pixels of different sizes in millimetres."""
     measured = evidence.measurements
@@ -443,6 +458,7 @@ RULES: tuple[Rule, ...] = (
     burnt_pictures,
     mixed_pictures,
     mixed_spacing,
+    remarks,
     rare_classes,
 )
 

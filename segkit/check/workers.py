@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any
 
 from segkit.check.facts import CaseFacts, Problem, look_at
-from segkit.errors import CrashError, SegkitError
+from segkit.errors import CrashError
 from segkit.io import ReadSettings
 from segkit.layouts import FoundCase
 
@@ -68,16 +67,13 @@ class _Worker:
         alarm = threading.Timer(PATIENCE_SECONDS, _give_up, (process, hangs))
         alarm.start()
         try:
-            answer: Any = _ask(process, (case, tuple(classes), settings))
+            return _ask(process, (case, tuple(classes), settings))
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):
             ended = f"could not be read within {PATIENCE_SECONDS:g} s" if hangs.is_set() else "reading it ended the process"
             self._stop()
-            answer = CaseFacts(problem=_crashed(case, f"{case.image}: {ended} (or its mask did); it may be damaged: leave it out"))
+            return CaseFacts(problem=_crashed(case, f"{case.image}: {ended} (or its mask did); it may be damaged: leave it out"))
         finally:
             alarm.cancel()
-        if isinstance(answer, CaseFacts):
-            return answer
-        raise answer
 
     def close(self) -> None:
         """End the process, also in the middle of a case."""
@@ -112,12 +108,13 @@ def _give_up(process: subprocess.Popen[bytes], hangs: threading.Event) -> None:
     process.kill()
 
 
-def _ask(process: subprocess.Popen[bytes], question: tuple[FoundCase, tuple[str, ...], ReadSettings]) -> Any:
+def _ask(process: subprocess.Popen[bytes], question: tuple[FoundCase, tuple[str, ...], ReadSettings]) -> CaseFacts:
     assert process.stdin is not None
     assert process.stdout is not None
     pickle.dump(question, process.stdin)
     process.stdin.flush()
-    return pickle.load(process.stdout)
+    answer: CaseFacts = pickle.load(process.stdout)
+    return answer
 
 
 def _crashed(case: FoundCase, message: str) -> Problem:
@@ -136,7 +133,7 @@ def serve() -> None:
             answers.flush()
 
 
-def _looked_at(case: FoundCase, classes: Sequence[str], settings: ReadSettings) -> CaseFacts | SegkitError:
+def _looked_at(case: FoundCase, classes: Sequence[str], settings: ReadSettings) -> CaseFacts:
     try:
         return look_at(case, classes, settings)
     except MemoryError:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from segkit.errors import SettingsError
-from segkit.io import read_manifest
+from segkit.io import Row, read_manifest
 from segkit.io.sniff import as_read_error
 from segkit.layouts.found import FoundCase, FoundDataset
-from segkit.layouts.listing import read_json
+from segkit.layouts.listing import pictures_in, read_json
 
 NAME = "table of pairs"
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -67,8 +69,21 @@ def _read(root: Path, path: Path) -> FoundDataset:
     if not cases:
         raise SettingsError(f"{path}: none of its {len(rows)} rows has a mask; give a column mask with the names of files")
     labels, ignore = _labels(path.parent / "labels.json")
-    notes = (*([f"rows of {path.name}"] if root.is_dir() else []), *([] if labels is None else ["labels.json names the classes"]))
+    notes = (
+        *([f"rows of {path.name}"] if root.is_dir() else []),
+        *_unlisted(rows),
+        *([] if labels is None else ["labels.json names the classes"]),
+    )
     return FoundDataset(root, NAME, tuple(cases), labels, ignore, notes=notes, unpaired_images=lonely)
+
+
+def _unlisted(rows: Sequence[Row]) -> Iterator[str]:
+    """A word about pictures that lie beside those of the table and stand in none of its rows."""
+    listed = {os.path.normpath(path) for row in rows for path in (row.image, row.mask) if path is not None}
+    folders = {row.image.parent for row in rows}
+    beside = [path for folder in folders if folder.is_dir() for path in pictures_in(folder, recursive=False) if os.path.normpath(path) not in listed]
+    if beside:
+        yield f"{len(beside)} pictures beside those of the table stand in no row of it, such as {min(beside).name}"
 
 
 def _labels(path: Path) -> tuple[dict[str, int] | None, int | None]:

@@ -22,7 +22,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...] | int]] = {
 
 FOR_A_PERSON = {
     *("values-unclear", "overlapping-classes", "swapped-set", "no-foreground", "empty-masks", "constant-slices", "saturated-pictures", "mixed-scales"),
-    *("mixed-spacing", "missing-spacing", "tiny-class", "missing-class"),
+    *("remarks", "mixed-spacing", "missing-spacing", "tiny-class", "missing-class"),
 }
 """What `--fix` claims nothing of."""
 
@@ -195,6 +195,11 @@ def _overexposed(root: Path) -> None:
 @fault("mixed-channels", "error", ("images/00.png", "images/01.png"))
 def _two_in_colour(root: Path) -> None:
     redraw(root, [np.dstack([picture(seed)] * 3) for seed in range(2)], "images")
+
+
+@fault("remarks", "note", ("images/00.png",))
+def _opaque(root: Path) -> None:
+    redraw(root, [np.dstack([picture(0), np.full(SIZE, 255, np.uint8)])], "images")
 
 
 @fault("mixed-scales", "note", 0)

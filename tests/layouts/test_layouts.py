@@ -210,6 +210,8 @@ def test_a_manifest_in_a_folder_is_better_than_its_folders(tmp_path):
     assert pairs(found) == {"images/a.png": "masks/b.png"}
     assert (found.cases[0].split, found.cases[0].group) == ("test", "anna")
     assert [path.name for path in found.unpaired_images] == ["b.png"]
+    assert found.notes == ("rows of pairs.csv",)
+    assert find_dataset(lay(tmp_path, "images/z.png")).notes[1] == "1 pictures beside those of the table stand in no row of it, such as z.png"
     assert pairs(find_dataset(tmp_path / "pairs.csv")) == pairs(found)
     (tmp_path / "more.csv").write_text("image,mask\nimages/a.png,masks/a.png\n")
     with pytest.raises(SettingsError, match=r"holds 2 tables of pairs \(more.csv, pairs.csv\); name one of them"):
