@@ -41,6 +41,13 @@ def test_the_inside_of_a_box_is_as_deep_as_half_of_its_smaller_side():
     assert measure_objects(np.zeros((2, 3, 4), bool)) is None
 
 
+def test_the_neighbouring_slices_do_not_make_an_object_thinner():
+    stack = np.zeros((3, 9, 9), bool)
+    stack[1, 2:7, 2:7] = True
+    found = measure_objects(stack)
+    assert found is not None and found.inner_max_px == 3
+
+
 def test_a_slice_without_background_is_no_thicker_than_it_is_wide():
     full = measure_objects(np.ones((2, 4, 6), bool))
     beside_another = measure_objects(np.stack([np.ones((4, 6), bool), np.zeros((4, 6), bool)]))
@@ -65,7 +72,7 @@ def test_measurements_can_be_redone_by_hand(tmp_path):
     assert (measured.empty_cases, measured.empty_slices) == (0.5, 0.5)
     background, box, line = measured.classes
     assert [one.name for one in measured.classes] == ["background", "class_1", "class_2"]
-    assert background.pixel_share == 365 / 400
+    assert (background.pixel_share, background.objects) == (365 / 400, 0)    # zeros that cover most are not measured
     assert (box.pixel_share, box.case_share, box.objects, box.area_px_median, box.inner_max_px) == (20 / 400, 0.5, 1, 20, 2)
     assert box.diameter_px_median == pytest.approx(2 * math.sqrt(20 / math.pi))
     assert (line.area_px_median, line.inner_max_px, line.inner_median_px) == (15, 1, 1)
@@ -212,6 +219,13 @@ def test_what_all_pictures_share_does_not_make_them_alike():
     rim[10:86, 10:86] = 120
     pictures = [rim + np.random.default_rng(seed).normal(0, 4, (96, 96)) for seed in range(10)]
     assert find_twins([None] * 10, [signature(each) for each in pictures]) == []
+
+
+def test_a_marker_that_some_pictures_have_does_not_make_them_alike():
+    marker = np.zeros((96, 96))
+    marker[4:30:4, 4:40:3] = 90
+    pictures = [marker * (seed % 2) + np.random.default_rng(seed).normal(0, 8, (96, 96)) for seed in range(12)]
+    assert find_twins([None] * 12, [signature(each) for each in pictures]) == []
 
 
 def test_resized_and_recompressed_pictures_are_near_copies(tmp_path):

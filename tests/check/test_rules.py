@@ -368,6 +368,19 @@ def test_pictures_of_one_patient_may_look_alike(tmp_path):
     assert codes(check(tmp_path)) == set()
 
 
+def test_pictures_that_share_less_than_a_view_are_not_alike(tmp_path):
+    save(write_set(tmp_path) / "images/09.png", (0.4 * picture(0) + 0.6 * picture(99)).astype(np.uint8))
+    assert codes(check(tmp_path)) == set()
+
+
+def test_a_large_object_is_no_inverted_mask(tmp_path):
+    large, wide = np.zeros((2, *SIZE), np.uint8)
+    large[1:-1, 1:-1] = 255
+    wide[0], wide[-1], wide[:, 0], wide[:, -1] = 255, 255, 255, 255
+    redraw(write_set(tmp_path), [large, wide])
+    assert codes(check(tmp_path)) == set()
+
+
 def test_too_many_pictures_are_not_compared_with_each_other_and_that_is_said(tmp_path, monkeypatch):
     _brighter(write_set(tmp_path))
     for module in (likeness, rules):
