@@ -34,24 +34,24 @@ def look_at_all(cases: Sequence[FoundCase], classes: Sequence[str], settings: Re
     if workers == 0:
         yield from (look_at(case, classes, settings) for case in cases)
         return
-    helpers = [_Worker() for _ in range(workers)]
+    crew = [_Worker() for _ in range(workers)]
     idle: SimpleQueue[_Worker] = SimpleQueue()
-    for helper in helpers:
-        idle.put(helper)
+    for worker in crew:
+        idle.put(worker)
 
     def ask(case: FoundCase) -> CaseFacts:
-        helper = idle.get()
+        worker = idle.get()
         try:
-            return helper.look_at(case, classes, settings)
+            return worker.look_at(case, classes, settings)
         finally:
-            idle.put(helper)
+            idle.put(worker)
 
     pool = ThreadPoolExecutor(workers)
     try:
         yield from pool.map(ask, cases)
     finally:
-        for helper in helpers:
-            helper.close()
+        for worker in crew:
+            worker.close()
         pool.shutdown(cancel_futures=True)
 
 
