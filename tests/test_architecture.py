@@ -15,8 +15,8 @@ FLOORS = """
     cli
     compare
     train
-    tune folder evaluation check
-    folder evaluation export
+    tune
+    folder evaluation check export
     attend
     predict
     pretrained
