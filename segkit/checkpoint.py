@@ -251,6 +251,22 @@ def _member(weights: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in weights.items() if key.startswith(prefix)}
 
 
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Names of the classes that a model file of segkit knows, background first; none for weights without a card.
+
+    Raises
+    ------
+    WeightsError
+        Its card is damaged.
+    """
+    path = locate_model(path) if path.is_dir() else path
+    if _is_torch(path):
+        return ()
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    return tuple(_read_card(path, metadata["segkit"])[0].data.labels) if "segkit" in metadata else ()
+
+
 def fingerprint_of(weights: Mapping[str, Tensor]) -> str:
     """Tells networks apart: a digest of all names, shapes and numbers."""
     digest = hashlib.blake2b(digest_size=16)

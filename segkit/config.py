@@ -99,11 +99,14 @@ class TrainSettings(Settings):
     ema : decay of the running mean of the weights, which is what is validated and kept; 0 for none.
     validations : how often within the budget the whole validation pictures are predicted and scored.
     patience : stop after so many validations without a better score; null never stops early.
+    freeze : "encoder" leaves the encoder, the running means of its norms too, as it began; null trains all.
+    freeze_epochs : for so many rounds through the training slices, then it learns too; null for the whole run.
+    encoder_rate : share of the learning rate that the encoder has; null for all of it.
     workers : processes that load patches; "auto" uses none where all pictures fit in `cache_mb`.
     cache_mb : memory for prepared pictures in each process that loads them; those that do not fit are read again.
     worker_timeout : seconds after which a worker that delivers nothing is given up.
-    start_from : weights to begin with (.safetensors, .pth, .pt, or the folder of a run), of the same network; heads for other classes start fresh,
-        and the first convolution is adapted to another number of channels.
+    start_from : weights to begin with (.safetensors, .pth, .pt, or the folder of a run), of the same network; what its heads know of classes of the same
+        names is kept, other classes start fresh, and the first convolution is adapted to another number of channels.
     pretrained : weights for the encoder alone: "imagenet" (torchvision's, downloaded once), or the path or URL of an encoder, a classifier or a whole network,
         or the folder of a run.
     downloads : folder for them; null for $SEGKIT_HOME, or else segkit in the user's cache folder (~/.cache/segkit).
@@ -126,6 +129,9 @@ class TrainSettings(Settings):
     ema: float = Field(default=0.99, ge=0, lt=1)
     validations: int = Field(default=8, ge=1)
     patience: int | None = Field(default=None, ge=1)
+    freeze: Literal["encoder"] | None = None
+    freeze_epochs: float | None = Field(default=None, gt=0)
+    encoder_rate: float | None = Field(default=None, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -143,6 +149,8 @@ class TrainSettings(Settings):
             raise ValueError(f"patch is {self.patch}, the smallest is 16x16")
         if isinstance(self.workers, int) and self.workers < 0:
             raise ValueError(f"workers is {self.workers}, the smallest is 0")
+        if self.freeze_epochs is not None and self.freeze is None:
+            raise ValueError(f"freeze_epochs is {self.freeze_epochs:g}, but nothing is frozen; set freeze: encoder, or leave it out")
         if self.start_from is not None and self.pretrained is not None:
             raise ValueError("both start_from (a whole network) and pretrained (an encoder) are given; leave one out (train.pretrained=null)")
         return self

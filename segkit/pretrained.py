@@ -16,19 +16,20 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import torch
 from torch import Tensor, nn
 
 from segkit import __version__
-from segkit.checkpoint import fit_weights, read_weights
+from segkit.checkpoint import fit_weights, read_classes, read_weights
 from segkit.config import IMAGENET, is_url
 from segkit.errors import SettingsError, WeightsError
 from segkit.io import atomic_path
@@ -99,6 +100,7 @@ class Report:
     adapted, fresh, left_out : name -> how, or why
     unwrapped : what was done to reach the weights in their file
     owner : what the weights are for, "encoder" or "network"
+    classes : class -> the one in the file whose rows of the heads it has, None for one that starts fresh; empty where names are not known
     """
 
     source: str
@@ -108,6 +110,7 @@ class Report:
     left_out: Mapping[str, str]
     unwrapped: tuple[str, ...] = ()
     owner: str = "encoder"
+    classes: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -121,6 +124,8 @@ class Report:
             for reason in dict.fromkeys(found.values()):
                 names = [name for name in found if found[name] == reason]
                 lines.append(f"{len(names)} {what}, {reason}: {_shorten(names)}")
+        if any(name != known for name, known in self.classes.items()):
+            lines += [f"class {name}: {'starts fresh' if known is None else f'goes on as {known}'}" for name, known in self.classes.items()]
         return lines
 
     def __str__(self) -> str:
@@ -151,8 +156,8 @@ def load_pretrained(encoder: nn.Module, weights: str | Path, *, name: str | None
     return replace(fit_encoder(encoder, content, str(path), name=name), unwrapped=tuple(unwrapped))
 
 
-def load_network(network: nn.Module, path: Path) -> Report:
-    """Begin with the weights of another network of segkit, as `fit_network` does.
+def load_network(network: nn.Module, path: Path, classes: Sequence[str] = ()) -> Report:
+    """Begin with the weights of another network of segkit, as `fit_network` does; `classes` are the names of the network's own.
 
     Raises
     ------
@@ -160,7 +165,8 @@ def load_network(network: nn.Module, path: Path) -> Report:
         No such file; it can't be read without executing it, or is of another network.
     """
     content, unwrapped = read_weights(path)
-    return replace(fit_network(network, content, str(path)), unwrapped=tuple(unwrapped))
+    known = read_classes(path) if classes else ()
+    return replace(fit_network(network, content, str(path), match_classes(classes, known)), unwrapped=tuple(unwrapped))
 
 
 def default_folder() -> Path:
@@ -268,8 +274,29 @@ def _require_right_file(file: Path, url: str, path: Path) -> None:
         raise WeightsError(f"{path}: its sha256 begins with {found}, that of {url} with {digits[1]}; it was removed, run again to download it")
 
 
-def fit_network(network: nn.Module, weights: Mapping[str, Tensor], source: str = "the weights") -> Report:
-    """Load all of a network; where the classes are others the heads start fresh, and the first convolution is adapted to another number of channels.
+Rows: TypeAlias = Mapping[str, tuple[int, str] | None]
+"""Class, in the order of a network's logits -> (row, name) of the same class in a file; None where that knows no such class."""
+
+
+def match_classes(own: Sequence[str], known: Sequence[str]) -> Rows:
+    """Each class is the one of its name, and the background, which is first, is the background whatever it is called; nothing where names are not known.
+
+    >>> match_classes(["background", "artery", "nerve"], ["ground", "nerve", "vessel"])
+    {'background': (0, 'ground'), 'artery': None, 'nerve': (1, 'nerve')}
+    """
+    if not own or not known:
+        return {}
+    rows = {name: (known.index(name), name) if name in known else None for name in own}
+    if rows[own[0]] is None and known[0] not in own:
+        rows[own[0]] = (0, known[0])
+    return rows
+
+
+def fit_network(network: nn.Module, weights: Mapping[str, Tensor], source: str = "the weights", rows: Rows | None = None) -> Report:
+    """Load all of a network; the first convolution is adapted to another number of channels, and the heads to other classes.
+
+    With `rows` a class that the file knows keeps its rows of the heads, so that its logits are what they were, and a new one starts fresh.
+    Without them heads of another shape start fresh as a whole.
 
     Raises
     ------
@@ -277,15 +304,46 @@ def fit_network(network: nn.Module, weights: Mapping[str, Tensor], source: str =
         Another part is missing, left over, or of another shape; then nothing was changed.
     """
     own = network.state_dict()
-    unfit = {key for key in own if key.startswith(CLASS_HEADS) and (key not in weights or weights[key].shape != own[key].shape)}
+    adapted, told = _fit_heads(own, weights, rows or {})
+    for key, value in _adapt_stem(own, weights).items():
+        adapted[key], told[key] = value, _from_channels(weights[key], own[key])
+    heads = {key for key in own if key.startswith(CLASS_HEADS) and key not in adapted}
+    unfit = {key for key in heads if key not in weights or weights[key].shape != own[key].shape or (rows and not _is_same(rows, len(weights[key])))}
     surplus = {key for key in weights if key.startswith(CLASS_HEADS) and key not in own}
     fitted = {key: value for key, value in weights.items() if key not in unfit | surplus}
-    adapted = _adapt_stem(own, weights)
     fit_weights(network, {**fitted, **{key: own[key] for key in unfit}, **adapted}, source)
-    told = {key: _from_channels(weights[key], own[key]) for key in adapted}
-    fresh = {key: MISSHAPEN if key in weights else NOT_THERE for key in own if key in unfit}
-    left_out = {key: MISSHAPEN if key in own else "a head that the network lacks" for key in weights if key in unfit | surplus}
-    return Report(source, tuple(key for key in own if key not in unfit and key not in adapted), told, fresh, left_out, owner="network")
+    fresh = {key: _why_unfit(key, own, weights) for key in own if key in unfit}
+    left_out = {key: _why_unfit(key, own, weights) for key in weights if key in unfit | surplus}
+    loaded = tuple(key for key in own if key not in unfit and key not in adapted)
+    classes = {name: None if row is None else row[1] for name, row in (rows or {}).items()}
+    return Report(source, loaded, told, fresh, left_out, owner="network", classes=classes)
+
+
+def _fit_heads(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], rows: Rows) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The heads that share some classes with those of the file, or have them in another order: (tensors, how they were adapted)."""
+    kept = {number: row for number, row in enumerate(rows.values()) if row is not None}
+    fitted, told = {}, {}
+    for key, value in own.items():
+        if not key.startswith(CLASS_HEADS) or key not in weights or not kept or weights[key].shape[1:] != value.shape[1:] or _is_same(rows, len(weights[key])):
+            continue
+        fitted[key] = value.clone()
+        for number, (row, _) in kept.items():
+            fitted[key][number] = weights[key][row]
+        told[key] = f"rows of {', '.join(name for _, name in kept.values())}"
+    return fitted, told
+
+
+def _is_same(rows: Rows, count: int) -> bool:
+    """Whether these are all `count` classes of the file, in its order."""
+    return [None if row is None else row[0] for row in rows.values()] == list(range(count))
+
+
+def _why_unfit(key: str, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    if key not in own:
+        return "a head that the network lacks"
+    if key not in weights:
+        return NOT_THERE
+    return MISSHAPEN if own[key].shape != weights[key].shape else "of other classes in the file"
 
 
 def fit_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], source: str = "the weights", *, name: str | None = None) -> Report:

@@ -24,7 +24,21 @@ from segkit.checkpoint import Card, load_model, read_weights, save_model
 from segkit.config import RunConfig
 from segkit.errors import SettingsError, VanishedError, WeightsError
 from segkit.models import ENCODERS, build_classifier, build_encoder, build_model
-from segkit.pretrained import OFFICIAL, OFFICIAL_FILES, adapt_channels, default_folder, fetch, fit_encoder, load_pretrained, official_url, place, recognise
+from segkit.pretrained import (
+    OFFICIAL,
+    OFFICIAL_FILES,
+    adapt_channels,
+    default_folder,
+    fetch,
+    fit_encoder,
+    fit_network,
+    load_network,
+    load_pretrained,
+    match_classes,
+    official_url,
+    place,
+    recognise,
+)
 from segkit.train.state import fresh_state, identity, restore, save_state
 
 Shapes = dict[str, tuple[int, ...]]
@@ -681,3 +695,71 @@ def test_a_model_file_tells_from_which_published_weights_it_began(tmp_path: Path
     save_model(tmp_path / "m.safetensors", run, build_model(run.model).state_dict(), Card())
     assert load_model(tmp_path / "m.safetensors").run.train.pretrained == kept
     assert b"secret" not in (tmp_path / "m.safetensors").read_bytes()
+
+
+# at the start with other classes
+
+
+def network_for(*classes: str, **options: Any) -> nn.Module:
+    return build_model("unet", feature_scale=16, num_classes=len(classes), **options).eval()
+
+
+def save_run(tmp_path: Path, *classes: str) -> tuple[Path, nn.Module]:
+    """A model file that knows these classes, and its network."""
+    torch.manual_seed(3)
+    run = RunConfig.model_validate({"data": {"labels": {name: value for value, name in enumerate(classes)}}, "model": {"feature_scale": 16}})
+    network = build_model(run.model).eval()
+    save_model(tmp_path / "model.safetensors", run, network.state_dict(), Card())
+    return tmp_path / "model.safetensors", network
+
+
+def test_classes_of_the_same_name_keep_their_logits_wherever_they_stand(tmp_path: Path) -> None:
+    path, known = save_run(tmp_path, "background", "nerve", "vessel")
+    network = network_for("background", "artery", "vessel", "nerve")
+    report = load_network(network, path, ("background", "artery", "vessel", "nerve"))
+    picture = torch.rand(2, 3, 33, 47)
+    with torch.no_grad():
+        before, after = known(picture), network(picture)
+    torch.testing.assert_close(after[:, [0, 3, 2]], before)                               # background, nerve, vessel
+    assert not torch.allclose(after[:, 1], before[:, 1])
+    assert report.classes == {"background": "background", "artery": None, "vessel": "vessel", "nerve": "nerve"}
+    assert "2 adapted, rows of background, vessel, nerve: head.weight, head.bias" in report.lines()
+    assert report.lines()[-3:] == ["class artery: starts fresh", "class vessel: goes on as vessel", "class nerve: goes on as nerve"]
+
+
+def test_a_class_that_was_only_renamed_starts_fresh_though_it_would_fit(tmp_path: Path) -> None:
+    path, known = save_run(tmp_path, "background", "nerve")
+    network = network_for("tissue", "vessel")
+    fresh = network.state_dict()["head.weight"].clone()
+    report = load_network(network, path, ("tissue", "vessel"))
+    assert torch.equal(network.state_dict()["head.weight"][0], known.state_dict()["head.weight"][0])     # the background, by another name
+    assert torch.equal(network.state_dict()["head.weight"][1], fresh[1])
+    assert report.classes == {"tissue": "background", "vessel": None}
+
+
+def test_without_names_heads_of_the_same_shape_are_taken_as_they_are(tmp_path: Path) -> None:
+    path, known = save_run(tmp_path, "background", "nerve")
+    torch.save(known.state_dict(), tmp_path / "bare.pth")
+    for source, classes in ((tmp_path / "bare.pth", ("background", "vessel")), (path, ()), (path, ("background", "nerve"))):
+        network = network_for("background", "vessel")
+        report = load_network(network, source, classes)
+        assert torch.equal(network.state_dict()["head.weight"], known.state_dict()["head.weight"])
+        assert report.lines()[0].endswith(f"{report.total} of the network's {report.total} tensors loaded")
+
+
+def test_kept_classes_see_a_grey_picture_as_they_saw_it_in_colour(tmp_path: Path) -> None:
+    path, known = save_run(tmp_path, "background", "nerve")
+    network = network_for("background", "nerve", in_channels=1)
+    load_network(network, path, ("background", "nerve"))
+    picture = torch.rand(1, 1, 32, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(network(picture), known(picture.expand(-1, 3, -1, -1)), rtol=1e-3, atol=1e-4)
+
+
+def test_side_heads_keep_their_rows_too(tmp_path: Path) -> None:
+    weights = network_for("background", "nerve", deep_supervision=True).state_dict()
+    network = network_for("background", "vessel", "nerve", deep_supervision=True)
+    fit_network(network, weights, rows=match_classes(["background", "vessel", "nerve"], ["background", "nerve"]))
+    own = network.state_dict()
+    assert torch.equal(own["side_heads.1.weight"][[0, 2]], weights["side_heads.1.weight"])
+    assert torch.equal(own["side_heads.1.bias"][[0, 2]], weights["side_heads.1.bias"])

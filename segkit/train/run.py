@@ -112,6 +112,11 @@ class Course:
     watcher: Watcher
     track: Track
 
+    def is_frozen(self, step: int) -> bool:
+        """Whether what `train.freeze` names still is, at a step; an epoch is as many patches as there are training slices."""
+        epochs = self.run.train.freeze_epochs
+        return epochs is None or step * self.run.train.batch_size < epochs * sum(self.inventory.slices)
+
 
 def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]], stop: Stop) -> str:
     """Step until the budget is used up, patience ends, or somebody asks to stop; says which."""
@@ -172,9 +177,11 @@ def take_step(state: State, batch: tuple[Tensor, Tensor], loss_function: nn.Modu
         The loss is not finite.
     """
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)  # an older state.pt has none
     patches, truth = (part.to(course.device, non_blocking=True) for part in batch)
     state.network.train()
+    if course.run.train.freeze is not None:
+        freeze(state.network.get_submodule(course.run.train.freeze), course.is_frozen(state.step))
     with torch.autocast(course.device.type, DTYPES[course.precision], enabled=course.precision != "fp32"):
         logits = state.network(patches)
     loss = loss_function(logits, truth.flatten(0, 1))
@@ -192,6 +199,12 @@ def take_step(state: State, batch: tuple[Tensor, Tensor], loss_function: nn.Modu
     state.scaler.update()
     average(state, course.run.train.ema)
     return value
+
+
+def freeze(part: nn.Module, frozen: bool) -> None:
+    """A frozen part has no gradients, and its norms use the means that they have, and leave them."""
+    part.requires_grad_(not frozen)
+    part.train(not frozen)
 
 
 @torch.no_grad()

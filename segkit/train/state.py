@@ -79,7 +79,7 @@ def first_weights(network: nn.Module, run: RunConfig, told: Told) -> list[str]:
     """Load those of `train.start_from` into the network, or those of `train.pretrained` into its encoder; what was done, for people to read."""
     settings = run.train
     if settings.start_from is not None:
-        return load_network(network, settings.start_from).lines()
+        return load_network(network, settings.start_from, tuple(run.data.labels)).lines()
     if settings.pretrained is not None:
         encoder = network.get_submodule("encoder")
         return load_pretrained(encoder, settings.pretrained, name=run.model.encoder, folder=settings.downloads, told=told).lines()
@@ -87,15 +87,24 @@ def first_weights(network: nn.Module, run: RunConfig, told: Told) -> list[str]:
 
 
 def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW, or SGD with Nesterov momentum; biases and batch norms are not decayed."""
-    parameters = list(network.parameters())
+    """AdamW, or SGD with Nesterov momentum; biases and batch norms are not decayed. `share` is what a group has of the learning rate."""
     groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [parameter for parameter in parameters if (parameter.ndim > 1) == decays], "weight_decay": settings.weight_decay * decays, "share": share}
+        for share, parameters in _shares(network, settings)
+        for decays in (True, False)
     ]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)  # one pass over memory instead of five
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
+
+
+def _shares(network: nn.Module, settings: TrainSettings) -> list[tuple[float, list[nn.Parameter]]]:
+    """(share of the learning rate, parameters), those of the encoder last where they have their own."""
+    if settings.encoder_rate is None:
+        return [(1.0, list(network.parameters()))]
+    encoder = list(network.get_submodule("encoder").parameters())
+    known = set(map(id, encoder))
+    return [(1.0, [parameter for parameter in network.parameters() if id(parameter) not in known]), (settings.encoder_rate, encoder)]
 
 
 def save_state(state: State, path: Path, run: RunConfig, fingerprint: str) -> None:

@@ -414,6 +414,57 @@ def test_without_any_object_to_validate_on_there_is_a_model_and_no_score(tmp_pat
     json.loads((tmp_path / "run" / "run.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
+# Parts that wait, or learn more slowly.
+
+
+def changed(before: Path, after: Path) -> set[str]:
+    """Parts of the network, "encoder" or "head", of which some number differs between two states."""
+    first, second = (torch.load(path, weights_only=True)["network"] for path in (before, after))
+    return {key.split(".")[0] for key in first if not torch.equal(first[key], second[key])}
+
+
+class Keeper(Silence):
+    """Keeps the state as it is at each validation."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def stepped(self, report: Report) -> None:
+        if (self._folder / "state.pt").exists() and not (self._folder / f"{report.step - 1}.pt").exists():
+            (self._folder / f"{report.step - 1}.pt").write_bytes((self._folder / "state.pt").read_bytes())
+
+
+def test_a_frozen_encoder_stays_as_it_began_its_running_means_too(tmp_path: Path, discs: Path, disc_run: Path) -> None:
+    train(toy_run(discs, start_from=disc_run, freeze="encoder", steps=3), tmp_path / "run")
+    kept, began = tensors(tmp_path / "run"), load_model(disc_run).weights
+    assert [key for key, value in began.items() if key.startswith("encoder.") and not torch.equal(kept[f"network.{key}"], value)] == []
+    assert not torch.equal(kept["network.head.weight"], began["head.weight"])
+
+
+def test_it_thaws_after_its_epochs(tmp_path: Path, discs: Path) -> None:
+    settings = toy_run(discs, freeze="encoder", freeze_epochs=1.5, steps=6, validations=6)      # 4 slices, 2 a step: frozen for 3 steps
+    train(settings, tmp_path, watcher=Keeper(tmp_path))
+    assert changed(tmp_path / "1.pt", tmp_path / "3.pt") == {"decoder", "head"}
+    assert changed(tmp_path / "3.pt", tmp_path / "4.pt") == {"encoder", "decoder", "head"}
+
+
+def test_epochs_without_anything_frozen_are_refused(discs: Path) -> None:
+    with pytest.raises(ValueError, match="freeze_epochs is 2, but nothing is frozen"):
+        toy_run(discs, freeze_epochs=2)
+
+
+def test_a_slower_encoder_moves_less(tmp_path: Path, discs: Path) -> None:
+    moved = []
+    for name, share in (("slow", 0.01), ("fast", None)):
+        train(toy_run(discs, encoder_rate=share, steps=2, weight_decay=0, warmup_share=0), tmp_path / name)
+        began = fresh_state(toy_run(discs), torch.device("cpu"), "fp32").network.state_dict()
+        kept = tensors(tmp_path / name)
+        moved.append({part: float((kept[f"network.{part}"] - began[part]).abs().mean()) for part in ("encoder.stages.2.0.weight", "head.weight")})
+    slow, fast = moved
+    assert slow["encoder.stages.2.0.weight"] == pytest.approx(0.01 * fast["encoder.stages.2.0.weight"], rel=0.2)
+    assert slow["head.weight"] == pytest.approx(fast["head.weight"], rel=0.2)
+
+
 # Where it runs.
 
 

@@ -196,3 +196,27 @@ def test_how_it_predicts_decides_what_a_run_comes_to_and_not_whether_it_can_go_o
     other = run.model_copy(update={"predict": run.predict.model_copy(update={"tta": True})})
     assert identity(run) == identity(other)
     assert recipe(run, tmp_path) != recipe(other, tmp_path)
+
+
+def test_an_encoder_can_have_a_share_of_the_learning_rate(tmp_path: Path) -> None:
+    run = toy_run(tmp_path, encoder_rate=0.25)
+    network = make_state(run).network
+    share = {id(parameter): group["share"] for group in make_optimizer(network, run.train).param_groups for parameter in group["params"]}
+    assert {name: share[id(parameter)] for name, parameter in network.named_parameters()} == {
+        name: 0.25 if name.startswith("encoder.") else 1.0 for name, _ in network.named_parameters()
+    }
+
+
+def test_a_state_from_before_there_were_shares_goes_on(tmp_path: Path) -> None:
+    run = toy_run(tmp_path)
+    state = stepped(run)
+    save_state(state, tmp_path / "state.pt", run, "abc")
+    content = torch.load(tmp_path / "state.pt", weights_only=True)
+    for name in ("train.freeze", "train.freeze_epochs", "train.encoder_rate"):
+        del content["settings"][name]
+    for group in content["optimizer"]["param_groups"]:
+        del group["share"]
+    torch.save(content, tmp_path / "state.pt")
+    back = make_state(run)
+    restore(back, tmp_path / "state.pt", run, "abc")
+    assert back.step == 7
