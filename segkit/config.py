@@ -286,7 +286,7 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
         if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str) and not _stands_alone(key, tree[room][key]):
             tree[room][key] = str(path.parent / tree[room][key])
     before, kept = _group(tree, "model").get("name"), [name for name in _group(tree, "model") if name != "name"]
-    changes = [*map(_parse_override, overrides), *(values or {}).items()]
+    changes = [*map(parse_override, overrides), *(values or {}).items()]
     for key, value in sorted(changes, key=lambda change: change[0].count(".")):
         _replace(tree, key, value)
     try:
@@ -372,7 +372,7 @@ def _kind(model: type[BaseModel]) -> Any:
     return next((model.model_fields[name].default for name in ("kind", "name") if name in model.model_fields), None)
 
 
-def _parse_override(text: str) -> tuple[str, Any]:
+def parse_override(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
         raise SettingsError(f"--set {text!r}: expected a.b=value, for example train.learning_rate=3e-4")

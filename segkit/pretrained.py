@@ -304,9 +304,8 @@ def fit_network(network: nn.Module, weights: Mapping[str, Tensor], source: str =
         Another part is missing, left over, or of another shape; then nothing was changed.
     """
     own = network.state_dict()
-    adapted, told = _fit_heads(own, weights, rows or {})
-    for key, value in _adapt_stem(own, weights).items():
-        adapted[key], told[key] = value, _from_channels(weights[key], own[key])
+    stem, (kept, kept_rows) = _adapt_stem(own, weights), _fit_heads(own, weights, rows or {})
+    adapted, told = {**stem, **kept}, {**{key: _from_channels(weights[key], own[key]) for key in stem}, **kept_rows}
     heads = {key for key in own if key.startswith(CLASS_HEADS) and key not in adapted}
     unfit = {key for key in heads if key not in weights or weights[key].shape != own[key].shape or (rows and not _is_same(rows, len(weights[key])))}
     surplus = {key for key in weights if key.startswith(CLASS_HEADS) and key not in own}

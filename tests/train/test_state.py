@@ -146,9 +146,9 @@ def test_a_run_with_other_classes_and_channels_starts_from_it_too_and_says_how(d
     loaded, *rest = state.loaded
     assert loaded == f"{disc_run}: {len(given) - 3} of the network's {len(own)} tensors loaded"
     assert rest[0] == "1 adapted, from 1 channel to 2: encoder.stages.0.0.weight"
-    assert rest[1] == "2 started fresh, of another shape in the file: head.weight, head.bias"
+    assert rest[1] == "2 adapted, rows of background, disc: head.weight, head.bias"
     assert rest[2] == "4 started fresh, not in the file: side_heads.0.weight, side_heads.0.bias, side_heads.1.weight, side_heads.1.bias"
-    assert rest[3:] == ["2 left out, of another shape in the file: head.bias, head.weight"]       # in the order of the file
+    assert rest[3:] == ["class background: goes on as background", "class disc: goes on as disc", "class ring: starts fresh"]
 
 
 def test_heads_that_only_the_file_has_are_left_out(tmp_path: Path) -> None:
