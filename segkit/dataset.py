@@ -272,7 +272,7 @@ def take_inventory(store: CaseStore, progress: Callable[[Sequence[int]], Iterabl
         slices.append(len(truth))
         nbytes += prepared.nbytes
         for kind in np.flatnonzero(present[1:]) + 1:
-            anchors[kind].append(_anchors(truth == kind, index))
+            anchors[kind].append(find_anchors(truth == kind, index))
     raise_first(bad)
     missing = [name for name, count in zip(store.labels.names, counts, strict=True) if count == 0]
     if missing:
@@ -303,7 +303,7 @@ def raise_first(bad: Mapping[str, SegkitError]) -> None:
     raise type(first)(f"{first} (and {len(others)} more bad pairs: {names}{', …' if len(others) > SHOWN else ''})") from first
 
 
-def _anchors(mask: NDArray[np.bool_], case: int) -> NDArray[np.int32]:
+def find_anchors(mask: NDArray[np.bool_], case: int) -> NDArray[np.int32]:
     """(A, 4) case, slice, row, column of at most `COORDINATES_KEPT` pixels a slice."""
     kept = []
     for plane in np.flatnonzero(mask.any(axis=(1, 2))):

@@ -1,0 +1,136 @@
+"""`segkit finetune`: a folder of pictures and masks in, a model and its honest score out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from segkit.finetune import Request, Result
+    from segkit.labels import Labels
+    from segkit.train import Watcher
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("-o", "--out", "folder", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=10, show_default=True, help="Of training; with --folds of each of them.")
+@click.option("--labels", metavar="NAME=VALUE,...", help="What the values in the masks mean: nerve=1,vessel=2. The background is so called, or 0.")
+@click.option("--mask-threshold", type=float, help="With two --labels, for masks that are not clean: above it a pixel counts as the larger value.")
+@click.option("--from", "start", metavar="MODEL", help="Begin with a model (file, folder of a run, built-in name): classes of the same names stay.")
+@click.option("--freeze", metavar="encoder[:EPOCHS]", help="With --from: leave the encoder as it is, for so many rounds through the pictures, or always.")
+@click.option("--patience", type=click.IntRange(min=1), help="Stop after so many validations without a better score.")
+@click.option("--val-split", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Share of the cases that choose the best weights.")
+@click.option("--test-split", type=click.FloatRange(0, 1, max_open=True), help="Share of the cases that are only scored, at the end.")
+@click.option("--folds", type=click.IntRange(min=2), help="Cross-validation: so many trainings, joined into one model.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Replace a derived setting; may be given several times.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the splits, the first weights and the patches.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True, help="Numbers to train with.")
+@click.option("--no-smoke-test", is_flag=True, help="Train also where a few pictures can't be learnt by heart.")
+@click.option("--dry-run", is_flag=True, help="Stop when the settings are written, and print them.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def finetune(dataset: Path, folder: Path, dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
+    """Turn the pictures and masks in DATASET into a model, without any settings.
+
+    DATASET is what `segkit check` takes: a folder in any of the usual layouts, or a table. It is measured, the settings are derived from what was
+    measured and written with their reasons to config.yaml in the folder of the run, and the model is scored on cases that it was never trained on.
+    """
+    from segkit.finetune import finetune as run_finetuning
+    from segkit.finetune import prepare
+
+    request = _request(dataset, folder, **options)
+
+    def watching() -> AbstractContextManager[Watcher]:
+        return _watcher(quiet)
+
+    if dry_run:
+        with watching() as watcher:
+            plan = prepare(request, watcher)
+        click.echo(plan.recipe.to_yaml(), nl=False)
+        return 0
+    result = run_finetuning(request, watching)
+    stopped = result.interrupted
+    if stopped is not None and stopped.signal is not None:
+        place = folder / f"fold{len(result.outcomes) - 1}" if request.folds else folder
+        command = shlex.join(["segkit", "train", str(place / "config.yaml"), "-o", str(place), "--resume"])
+        click.echo(f"stopped at step {stopped.steps}; go on with: {command}", err=True)
+        return 128 + stopped.signal
+    _tell(result, folder, as_json)
+    return 0
+
+
+def _request(dataset: Path, folder: Path, *, freeze: str | None, start: str | None, **options: Any) -> Request:
+    from segkit.errors import SettingsError
+    from segkit.finetune import Request
+
+    if freeze is not None and start is None:
+        raise SettingsError(f"--freeze {freeze}: leaves the encoder as it is, which is worth nothing in a fresh network; give --from MODEL too")
+    part, _, epochs = (freeze or "encoder").partition(":")
+    if part != "encoder" or not (epochs == "" or epochs.replace(".", "", 1).isdecimal()):
+        raise SettingsError(f"--freeze {freeze}: expected encoder, or encoder:EPOCHS as in encoder:5")
+    return Request(
+        dataset,
+        folder,
+        labels=_labels(options["labels"], options["mask_threshold"]),
+        minutes=options["minutes"],
+        start=start,
+        freeze=freeze is not None,
+        freeze_epochs=float(epochs) if epochs else None,
+        patience=options["patience"],
+        overrides=options["overrides"],
+        device=options["device"],
+        precision=options["precision"],
+        validation_share=options["val_split"],
+        test_share=options["test_split"],
+        seed=options["seed"],
+        folds=options["folds"] or 0,
+        smoke_test=not options["no_smoke_test"],
+    )
+
+
+def _labels(text: str | None, threshold: float | None) -> Labels | None:
+    """As `segkit check` reads them, but that what is 0 is the background where nothing is called so."""
+    from dataclasses import replace
+
+    from segkit.cli.check import _labels as parse
+
+    items = [] if text is None else [[part.strip() for part in item.partition("=")[::2]] for item in text.split(",")]
+    zero = next((name for name, value in items if value == "0"), None)
+    if zero is None or "background" in (name for name, _ in items):
+        labels: Labels | None = parse(text, threshold)
+        return labels
+    labels = parse(",".join(f"{'background' if name == zero else name}={value}" for name, value in items), threshold)
+    return None if labels is None else replace(labels, names=tuple(zero if name == "background" else name for name in labels.names))
+
+
+def _watcher(quiet: bool) -> AbstractContextManager[Watcher]:
+    from contextlib import nullcontext
+
+    from segkit.cli.progress import TrainingProgress
+    from segkit.train import Silence
+
+    return nullcontext(Silence()) if quiet else TrainingProgress()
+
+
+def _tell(result: Result, folder: Path, as_json: bool) -> None:
+    """The score, and what to do next."""
+    from segkit.cli.evaluate import _print_table
+
+    assert result.evaluation is not None
+    model = folder / "model.safetensors"
+    if as_json:
+        minutes = sum(outcome.minutes for outcome in result.outcomes)
+        told = {"model": str(model), "minutes": round(minutes, 3), "scored_on": result.scored_on, "scores": result.evaluation.to_json()}
+        click.echo(json.dumps(told, allow_nan=False))
+        return
+    click.echo(f"Scored on {result.scored_on}:")
+    _print_table(result.evaluation)
+    click.echo(f"model: {model}; settings and reasons: {folder / 'config.yaml'}; the score of each case: {folder / 'test' / 'evaluation.csv'}", err=True)
+    click.echo(f"next: segkit predict -m {shlex.quote(str(folder))} PICTURES -o MASKS", err=True)

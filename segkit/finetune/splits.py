@@ -1,0 +1,214 @@
+"""Which cases are trained on, which choose the weights, and which are only scored: no patient, and no picture in two copies, on two sides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.errors import SettingsError
+
+TRAIN, VALIDATION, TEST = SIDES = ("train", "val", "test")
+
+VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2
+"""Of the cases, where nobody says it. Few choose the weights well enough; the score that is told should rest on more."""
+
+MOST_VALIDATION = 200
+"""Cases: with more each validation takes time from training, and the choice gets no better."""
+
+FEWEST_FOR_TEST = 8
+"""Groups: of fewer none can be spared; then the validation cases are scored, and it is said what that is worth."""
+
+DRAWS = 64
+"""Divisions that are drawn, of which the best is kept."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What is known of the cases, by their numbers, before they are divided.
+
+    groups : patient, or whatever must stay together
+    given : the split that the data set says, or None
+    twins : pairs of cases that show the same view; those in `copies` are so alike that they may not stand on two sides of a given split either
+    held : (cases, K - 1) whether a case holds each class but the background
+    unfit : cases that can't be used, and why
+    """
+
+    groups: Sequence[str]
+    given: Sequence[str | None]
+    twins: Sequence[tuple[int, int]]
+    copies: Sequence[tuple[int, int]]
+    held: NDArray[np.bool_]
+    unfit: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Division:
+    """A side for each case that is used, and a group that holds all that must stay together.
+
+    sides : case -> "train", "val" or "test"
+    groups : case -> name of its group
+    left_out : case -> why
+    notes : how it was divided, one sentence each
+    """
+
+    sides: Mapping[int, str]
+    groups: Mapping[int, str]
+    left_out: Mapping[int, str]
+    notes: tuple[str, ...]
+    seed: int
+
+    def of(self, side: str) -> list[int]:
+        return [number for number, its_side in self.sides.items() if its_side == side]
+
+    def to_json(self, names: Sequence[str]) -> dict[str, Any]:
+        """splits.json, with the names of the cases."""
+        return {
+            "seed": self.seed,
+            "notes": list(self.notes),
+            **{side: [names[number] for number in self.of(side)] for side in SIDES},
+            "groups": {names[number]: group for number, group in self.groups.items() if number in self.sides},
+            "left_out": {names[number]: why for number, why in self.left_out.items()},
+        }
+
+
+def divide(shelf: Shelf, *, validation_share: float | None = None, test_share: float | None = None, seed: int = 0) -> Division:
+    """Heed what the data set says, and draw what it does not.
+
+    Raises
+    ------
+    SettingsError
+        The splits have other names, or there is nothing to train or to validate on.
+    """
+    sides, left_out, notes = _as_given(shelf)
+    groups = bind(shelf.groups, shelf.twins)
+    draw = _Draw(groups, shelf.held, seed)
+    if TEST not in sides.values():
+        whole = len({groups[number] for number in sides})
+        share = test_share if test_share is not None else TEST_SHARE if whole >= FEWEST_FOR_TEST else 0
+        if share > 0:
+            sides |= dict.fromkeys(draw.some(_of(sides, TRAIN), share), TEST)
+        notes.append(_told_of_test(len(_of(sides, TEST)), whole))
+    if VALIDATION not in sides.values():
+        training = _of(sides, TRAIN)
+        share = validation_share or min(VALIDATION_SHARE, MOST_VALIDATION / max(1, len(training)))
+        sides |= dict.fromkeys(draw.some(training, share), VALIDATION)
+        notes.append(f"{len(_of(sides, VALIDATION))} cases that choose the best weights were drawn")
+    if not _of(sides, TRAIN) or not _of(sides, VALIDATION):
+        raise SettingsError(
+            f"{len(sides)} cases of {len({groups[number] for number in sides})} groups can't be divided into some to train on and some to validate on; "
+            "at least two groups (patients) are needed"
+        )
+    return Division(dict(sorted(sides.items())), dict(enumerate(groups)), left_out, tuple(notes), seed)
+
+
+def fold(division: Division, shelf: Shelf, folds: int) -> list[Division]:
+    """The same cases several times, each time others of them validate; what was set aside to be scored stays so.
+
+    Raises
+    ------
+    SettingsError
+        There are fewer groups than folds.
+    """
+    used = [number for number, side in division.sides.items() if side != TEST]
+    members: dict[str, list[int]] = {}
+    for number in used:
+        members.setdefault(division.groups[number], []).append(number)
+    if len(members) < folds:
+        raise SettingsError(f"--folds {folds}: there are {len(members)} groups (patients) to validate on in turn; choose at most so many")
+    hands: list[list[int]] = [[] for _ in range(folds)]
+    order = np.random.default_rng(division.seed).permutation(sorted(members))
+    for group in sorted(order, key=lambda name: -len(members[str(name)])):      # large ones first, so that the hands come out even
+        min(hands, key=len).extend(members[str(group)])
+    parts = []
+    for number, hand in enumerate(hands):
+        sides = {case: VALIDATION if case in set(hand) else side if side == TEST else TRAIN for case, side in division.sides.items()}
+        parts.append(Division(sides, division.groups, division.left_out, (*division.notes, f"fold {number} of {folds}"), division.seed))
+    return parts
+
+
+def bind(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
+    """Groups of which two cases are a pair become one, by the name that comes first."""
+    leader = {group: group for group in groups}
+
+    def lead(group: str) -> str:
+        while leader[group] != group:
+            group = leader[group]
+        return group
+
+    for first, second in pairs:
+        one, other = sorted((lead(groups[first]), lead(groups[second])))
+        leader[other] = one
+    return [lead(group) for group in groups]
+
+
+def _of(sides: Mapping[int, str], side: str) -> list[int]:
+    return [number for number, its_side in sides.items() if its_side == side]
+
+
+def _as_given(shelf: Shelf) -> tuple[dict[int, str], dict[int, str], list[str]]:
+    """Sides as the data set says, all to train on where it says nothing; cases to train on that are known to the others are left out."""
+    words = Counter(word for word in shelf.given if word)
+    strange = sorted(words.keys() - set(SIDES))
+    if strange:
+        raise SettingsError(
+            f"the splits are called {', '.join(words)}; segkit finetune knows {', '.join(SIDES)}: rename {', '.join(strange)}, or leave the column out"
+        )
+    left_out = dict(shelf.unfit)
+    sides = {number: word or TRAIN for number, word in enumerate(shelf.given) if number not in left_out}
+    notes = [f"as the data set says: {', '.join(f'{words[side]} {side}' for side in SIDES if words[side])}"] if words else []
+    groups = bind(shelf.groups, shelf.copies)
+    for side, weaker in ((TEST, (TRAIN, VALIDATION)), (VALIDATION, (TRAIN,))):
+        known = {groups[number] for number in _of(sides, side)}
+        shared = [number for number, its_side in sides.items() if its_side in weaker and groups[number] in known]
+        if shared:
+            notes.append(f"{len(shared)} cases are left out of training: of their patients, or of the same pictures, some are in {side}")
+        for number in shared:
+            left_out[number] = f"its patient, or the same picture, is in {side}"
+            del sides[number]
+    return sides, left_out, notes
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Draws whole groups, again and again, and keeps the division in which every class stands on both sides and the share is nearest."""
+
+    groups: Sequence[str]
+    held: NDArray[np.bool_]
+    seed: int
+
+    def some(self, cases: Sequence[int], share: float) -> list[int]:
+        """About so many of the cases, at least one group; never all of them."""
+        members: dict[str, list[int]] = {}
+        for number in cases:
+            members.setdefault(self.groups[number], []).append(number)
+        if len(members) < 2:
+            return []
+        rng = np.random.default_rng((self.seed, len(cases)))
+        names = sorted(members)
+        drawn = [self._one([members[names[index]] for index in rng.permutation(len(names))], share * len(cases)) for _ in range(DRAWS)]
+        return sorted(min(drawn, key=lambda some: self._fault(some, cases, share)))
+
+    def _one(self, shuffled: Sequence[list[int]], wanted: float) -> list[int]:
+        taken: list[int] = list(shuffled[0])
+        for group in shuffled[1:-1]:
+            if abs(len(taken) + len(group) - wanted) < abs(len(taken) - wanted):
+                taken += group
+        return taken
+
+    def _fault(self, taken: Sequence[int], cases: Sequence[int], share: float) -> tuple[int, float]:
+        """(classes that one of the two sides lacks, distance from the share)."""
+        rest = sorted(set(cases) - set(taken))
+        there = self.held[list(cases)].any(axis=0)
+        lacking = sum(int((there & ~self.held[list(side)].any(axis=0)).sum()) for side in (taken, rest))
+        return lacking, abs(len(taken) / len(cases) - share)
+
+
+def _told_of_test(count: int, groups: int) -> str:
+    if count:
+        return f"{count} cases were drawn that are only scored, at the end"
+    return f"of {groups} groups none is spared for a test: the validation cases are scored, which chose the weights, so that the score is somewhat too good"

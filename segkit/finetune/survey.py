@@ -1,0 +1,158 @@
+"""From a folder of pictures to cases on two or three sides, and to all that the rules read of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.check import CheckReport, Measurements, examine, write_clean
+from segkit.config import DataSettings
+from segkit.errors import MaskValuesError, PairingError, SettingsError
+from segkit.finetune.splits import TRAIN, VALIDATION, Division, Shelf
+from segkit.io import write_csv
+from segkit.io.manifest import COLUMNS
+from segkit.labels import Labels
+from segkit.layouts import FoundCase, find_dataset
+
+TO_COPY = ("0/1 and 0/255 mixed", "object numbers", "files of classes", "files of objects")
+"""What masks may be that training can't read as they are: a clean copy of them is trained on."""
+
+Progress = Callable[[Sequence[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A data set that was looked at, and can be trained on.
+
+    report : of `segkit.check`; of the clean copy, where one was made
+    measurements : of all cases that could be read
+    labels : what the masks mean
+    copied : the folder of the clean copy, if one was made
+    notes : what was decided, for people to read
+    """
+
+    report: CheckReport
+    measurements: Measurements
+    labels: Labels
+    copied: Path | None
+    notes: tuple[str, ...]
+
+    @property
+    def cases(self) -> tuple[FoundCase, ...]:
+        return self.report.evidence.found.cases
+
+    @property
+    def names(self) -> list[str]:
+        return [self.report.evidence.found.name(case.image) for case in self.cases]
+
+    @property
+    def held(self) -> NDArray[np.bool_]:
+        """(cases, K - 1) whether a case holds each class but the background."""
+        held = np.zeros((len(self.cases), self.labels.num_classes - 1), bool)
+        for number, mask in self.report.evidence.masks.items():
+            held[number] = self.report.values.pixels(mask)[1:] > 0
+        return held
+
+    @property
+    def is_grey(self) -> bool:
+        """Every picture has one channel, or several that are the same."""
+        return all(image.is_grey for image in self.report.evidence.images.values())
+
+    def shelf(self) -> Shelf:
+        """What `segkit.finetune.splits` divides."""
+        evidence = self.report.evidence
+        unfit = {number: fact.problem.message for number, fact in enumerate(evidence.facts) if fact.problem is not None}
+        unfit |= {number: f"its mask holds {value}, which is no class" for value, numbers in self.report.values.strays.items() for number in numbers}
+        pairs = [(twins.first, twins.second) for twins in evidence.twins]
+        copies = [(twins.first, twins.second) for twins in evidence.twins if twins.exact or twins.is_near]
+        return Shelf([case.group for case in self.cases], [case.split for case in self.cases], pairs, copies, self.held, unfit)
+
+
+def survey(dataset: Path, folder: Path, labels: Labels | None, progress: Progress = iter) -> Survey:
+    """Find the pairs, read each once, and make a clean copy in `folder` where training could not read them as they are.
+
+    Raises
+    ------
+    PairingError
+        There are no pairs, or none that can be read.
+    MaskValuesError
+        It is not clear what the values in the masks mean.
+    SettingsError
+        No mask holds one of the classes.
+    """
+    report = examine(find_dataset(dataset), labels=labels, progress=progress)
+    notes = [f"{report.layout}: {len(report.evidence.found.cases)} pairs", *report.decided]
+    notes += [f"{finding.severity}: {finding.meaning}" for finding in (*report.of("error"), *report.of("warning"))]
+    measurements, known = _require_usable(report)
+    copied = None
+    if report.values.kind in TO_COPY or not report.evidence.found.is_plain:
+        copied = _make_way(folder / "data")
+        cleaned = write_clean(report, copied)
+        notes.append(f"{cleaned.written} pairs were written as plain pictures and masks to {copied}, {len(cleaned.left_out)} left out")
+        report = examine(find_dataset(copied))
+        measurements, known = _require_usable(report)
+    return Survey(report, measurements, known, copied, tuple(notes))
+
+
+def _require_usable(report: CheckReport) -> tuple[Measurements, Labels]:
+    """The measurements, and labels that stand for what is in the masks."""
+    errors = report.of("error")
+    if report.measurements is None:
+        first = errors[0].meaning if errors else "there is none"
+        raise PairingError(f"{report.dataset}: no pair can be used: {first}; segkit check {report.dataset} says more")
+    labels = report.values.as_labels()
+    if labels is None:
+        unclear = next((finding for finding in errors if finding.code == "values-unclear"), None)
+        one_value = "the masks hold one value alone; what is drawn needs another than the background"
+        told = one_value if unclear is None else f"{unclear.meaning}: {unclear.repair}"
+        raise MaskValuesError(f"{report.dataset}: {told}")
+    missing = [one.name for one in report.measurements.classes if one.pixel_share == 0]
+    if missing:
+        raise SettingsError(f"{report.dataset}: no mask holds {' or '.join(missing)}; the masks are read as {report.values.describe()}: correct --labels")
+    return report.measurements, labels
+
+
+def _make_way(folder: Path) -> Path:
+    """A copy of an earlier try goes."""
+    if (folder / "manifest.csv").is_file() and (folder / "labels.json").is_file():
+        shutil.rmtree(folder)
+    return folder
+
+
+def write_manifest(survey: Survey, division: Division, path: Path) -> None:
+    """The cases that are used, as `segkit train` reads them; paths are relative to the file where that is possible."""
+    rows = []
+    for number, side in division.sides.items():
+        case = survey.cases[number]
+        rows.append([_from(path.parent, case.image), _from(path.parent, case.masks[0]), side, division.groups[number]])
+    write_csv(path, COLUMNS, rows)
+
+
+def _from(folder: Path, path: Path) -> str:
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:                                                       # another drive
+        return str(path.resolve())
+
+
+def data_settings(survey: Survey, manifest: Path) -> DataSettings:
+    """How `write_manifest`'s file is read."""
+    values = survey.report.values
+    labels = survey.labels
+    return DataSettings(
+        manifest=manifest,
+        split=TRAIN,
+        validation_split=VALIDATION,
+        labels=labels.mapping,
+        ignore=values.ignore,
+        mask_threshold=labels.threshold,
+    )
+
+
