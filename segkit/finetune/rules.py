@@ -27,8 +27,8 @@ THIN_PX = 5
 WORTH_SHRINKING = 0.5
 """Pictures are made small only where less than this is left of their sides: else the pixels that are lost are worth more than the steps that are won."""
 
-SMALLEST_SIDE = 64
-"""Of a picture that is made small."""
+SMALLEST_SIDE = 96
+"""Of a picture that is made small. Networks with a deep encoder, which leaves a 32nd of the sides, are for pictures of this size on."""
 
 SPACINGS = 1.5
 """Pictures are brought to one spacing where the widest is more than so many times the finest; scaling in the augmentation covers less."""
@@ -61,6 +61,9 @@ RARE, VERY_RARE = 0.01, 0.001
 DARK = 64
 """8-bit pictures that nowhere reach it are not on the scale of 0 to 255."""
 
+HARDLY_COLOURED = 0.05
+"""Deviations of the picture by which the channels of a pixel may differ on average in one that is taken for grey."""
+
 AIR = -500.0
 """Hounsfield units: what is below in most volumes of a set is CT."""
 
@@ -78,7 +81,6 @@ FORWARD = 0.35
 class Subject:
     """All that the rules read of the data.
 
-    is_grey : every picture has one channel, or three that are the same
     training, validation : cases on either side
     """
 
@@ -86,7 +88,6 @@ class Subject:
     measurements: Measurements
     labels: Labels
     orientation: Orientation
-    is_grey: bool
     training: int
     validation: int
 
@@ -94,6 +95,11 @@ class Subject:
     def objects(self) -> list[ClassMeasurements]:
         """The foreground classes of which something was measured."""
         return [one for one in self.measurements.classes[1:] if one.objects > 0]
+
+    @property
+    def is_grey(self) -> bool:
+        """Pictures of one channel, or of three that hardly differ: grey ones that were saved in colour, with a coloured mark here and there."""
+        return self.measurements.channels.keys() <= {1, 3} and self.orientation.colour < HARDLY_COLOURED
 
     @property
     def is_volumes(self) -> bool:
@@ -137,7 +143,8 @@ def derive(subject: Subject, minutes: float, machine: Stopwatch, *, start: RunCo
     patch = choose_patch(scale, growth)
     batch = choose_batch(patch, growth)
     drawn = _tree([*channels, intensity, *context, scale.resize, patch, batch], subject)
-    network, seconds = keep_network(start, machine, drawn) if start is not None else choose_network(scale, patch, minutes, machine, drawn)
+    family = choose_family(subject, scale, patch)
+    network, seconds = keep_network(start, machine, drawn) if start is not None else choose_network(family, minutes, machine, drawn)
     batch = fit_memory(batch, machine, _tree([*network], subject, drawn))
     flips = choose_flips(subject)
     tta = choose_tta(scale, patch, flips)
@@ -166,8 +173,8 @@ def choose_channels(subject: Subject) -> list[Setting]:
     """Grey, colour, or as many as there are."""
     counts = subject.measurements.channels
     if subject.is_grey:
-        stored = f", {counts[3]} of them stored as colour" if counts.get(3) else ""
-        converted = [Setting("preprocess.convert_channels", True, "colour files that are grey all the same become grey")] if counts.get(3) else []
+        stored = f", {counts[3]} of them saved in colour" if counts.get(3) else ""
+        converted = [Setting("preprocess.convert_channels", True, "what is grey but saved in colour becomes grey")] if counts.get(3) else []
         return [Setting("preprocess.channels", 1, f"all {sum(counts.values())} pictures are grey{stored}"), *converted]
     channels = max(counts)
     reason = f"{counts[channels]} of {sum(counts.values())} pictures have {channels} channels"
@@ -339,13 +346,35 @@ def fit_memory(batch: Setting, machine: Stopwatch, tree: Mapping[str, Any]) -> S
 # What learns.
 
 
-def choose_network(scale: Scale, patch: Setting, minutes: float, machine: Stopwatch, tree: Mapping[str, Any]) -> tuple[list[Setting], float]:
+THIN_DECODER = [128, 64, 32, 32, 16]
+
+RESNETS: tuple[dict[str, Any], ...] = tuple(
+    {"name": "unet", "encoder": encoder, "decoder_widths": widths} for encoder, widths in (("resnet18", THIN_DECODER), ("resnet34", [256, 128, 64, 32, 16]))
+)
+
+PLAIN: tuple[dict[str, Any], ...] = tuple({"name": "unet", "feature_scale": scale, "upsampling": "deconv"} for scale in (4, 2, 1))
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one kind, the smallest first, and what they are for."""
+
+    models: tuple[dict[str, Any], ...]
+    purpose: str
+
+
+def choose_family(subject: Subject, scale: Scale, patch: Setting) -> Family:
+    """Where whole pictures are seen, a deep encoder tells by the context what is what; thin structures, parts and tiny pictures need none."""
+    context = is_whole(scale, patch) and max(scale.median) >= SMALLEST_SIDE and not any(one.is_thin for one in subject.objects)
+    if context:
+        return Family(RESNETS, "pictures are seen whole, and context decides what is what: a deep encoder, and a thin way up")
+    return Family(PLAIN, "what is near decides: a plain U-Net")
+
+
+def choose_network(family: Family, minutes: float, machine: Stopwatch, tree: Mapping[str, Any]) -> tuple[list[Setting], float]:
     """(settings, seconds a step): the largest network that gets enough steps in the time, the smallest where none does."""
-    shrunk = scale.is_shrunk and is_whole(scale, patch)
-    families = RESNETS if shrunk else PLAIN
-    why = "small pictures seen whole: context decides what is what, a deep encoder and a thin way up" if shrunk else "what is near decides: a plain U-Net"
     best: tuple[dict[str, Any], float] | None = None
-    for model in families:
+    for model in family.models:
         seconds = machine.seconds_per_step({**tree, "model": model})
         steps = 60 * minutes / seconds
         if best is not None and steps < ENOUGH_STEPS:
@@ -357,16 +386,7 @@ def choose_network(scale: Scale, patch: Setting, minutes: float, machine: Stopwa
     model, seconds = best
     size = f"{1000 * seconds:.0f} ms a step on this machine: about {60 * minutes / seconds:,.0f} steps"
     first, *others = (Setting(f"model.{key}", value) for key, value in model.items())
-    return [Setting(first.key, first.value, f"{why}; {size}"), *others], seconds
-
-
-THIN_DECODER = [128, 64, 32, 32, 16]
-
-RESNETS: tuple[dict[str, Any], ...] = tuple(
-    {"name": "unet", "encoder": encoder, "decoder_widths": widths} for encoder, widths in (("resnet18", THIN_DECODER), ("resnet34", [256, 128, 64, 32, 16]))
-)
-
-PLAIN: tuple[dict[str, Any], ...] = tuple({"name": "unet", "feature_scale": scale, "upsampling": "deconv"} for scale in (4, 2, 1))
+    return [Setting(first.key, first.value, f"{family.purpose}; {size}"), *others], seconds
 
 
 def keep_network(start: RunConfig, machine: Stopwatch, tree: Mapping[str, Any]) -> tuple[list[Setting], float]:

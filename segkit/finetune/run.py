@@ -151,11 +151,10 @@ def prepare(request: Request, watcher: Watcher) -> Plan:
     data = data_settings(looked, places[0] / MANIFEST)
     orientation = look_at_sides(cases_of_split(data, TRAIN), data, watcher.scan)
     subject = Subject(
-        Path(request.dataset).stem if request.dataset.is_file() else request.dataset.resolve().name,
+        (request.dataset.parent if request.dataset.is_file() else request.dataset).resolve().name,
         looked.measurements,
         looked.labels,
         orientation,
-        looked.is_grey,
         len(divisions[0].of(TRAIN)),
         len(divisions[0].of(VALIDATION)),
     )
@@ -203,7 +202,7 @@ def compose(request: Request, subject: Subject, machine: Machine, start: RunConf
 
 def _record(request: Request, subject: Subject, orientation: Orientation, machine: Machine, recipe: Recipe) -> None:
     """What a report needs to know, and a person who asks why."""
-    measured = {"measurements": asdict(subject.measurements), "orientation": asdict(orientation), "is_grey": subject.is_grey, "machine": str(machine)}
+    measured = {"measurements": asdict(subject.measurements), "orientation": asdict(orientation), "machine": str(machine)}
     write_json(request.folder / "measurements.json", measured)
     write_json(request.folder / "settings.json", recipe.reasons())
 

@@ -191,7 +191,8 @@ class _Draw:
         rng = np.random.default_rng((self.seed, len(cases)))
         names = sorted(members)
         drawn = [self._one([members[names[index]] for index in rng.permutation(len(names))], share * len(cases)) for _ in range(DRAWS)]
-        return sorted(min(drawn, key=lambda some: self._fault(some, cases, share)))
+        faults = [self._fault(some, cases, share) for some in drawn]
+        return sorted(drawn[faults.index(min(faults))])
 
     def _one(self, shuffled: Sequence[list[int]], wanted: float) -> list[int]:
         taken: list[int] = list(shuffled[0])

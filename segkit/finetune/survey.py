@@ -60,11 +60,6 @@ class Survey:
             held[number] = self.report.values.pixels(mask)[1:] > 0
         return held
 
-    @property
-    def is_grey(self) -> bool:
-        """Every picture has one channel, or several that are the same."""
-        return all(image.is_grey for image in self.report.evidence.images.values())
-
     def shelf(self) -> Shelf:
         """What `segkit.finetune.splits` divides."""
         evidence = self.report.evidence

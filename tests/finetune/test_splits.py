@@ -1,0 +1,116 @@
+"""Who is trained on, who validates, who is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segkit.errors import SettingsError
+from segkit.finetune.splits import Division, Shelf, bind, divide, fold
+
+
+def shelf(groups: Sequence[str], given: Sequence[str | None] | None = None, **more: Any) -> Shelf:
+    held = more.pop("held", np.ones((len(groups), 1), bool))
+    return Shelf(groups, given or [None] * len(groups), more.pop("twins", ()), more.pop("copies", ()), held, **more)
+
+
+def sides(division: Division) -> dict[str, int]:
+    return {side: len(division.of(side)) for side in ("train", "val", "test")}
+
+
+def test_without_splits_some_are_set_aside_and_nobody_stands_on_two_sides() -> None:
+    groups = [f"patient{number // 3}" for number in range(60)]
+    division = divide(shelf(groups))
+    assert sides(division) == {"train": 42, "val": 6, "test": 12}                       # a fifth of 60, then an eighth of 48
+    for side in ("val", "test"):
+        own = {groups[number] for number in division.of(side)}
+        assert own.isdisjoint(groups[number] for number in range(60) if number not in division.of(side))
+
+
+def test_the_seed_decides_who() -> None:
+    groups = [str(number) for number in range(40)]
+    first, same, other = (divide(shelf(groups), seed=seed).of("test") for seed in (1, 1, 2))
+    assert first == same
+    assert first != other
+
+
+def test_pictures_of_one_view_stay_together() -> None:
+    groups = [str(number) for number in range(20)]
+    pairs = [(number, number + 1) for number in range(0, 20, 2)]
+    division = divide(shelf(groups, twins=pairs))
+    assert all(division.sides[first] == division.sides[second] for first, second in pairs)
+
+
+def test_a_given_split_is_heeded_and_only_what_it_lacks_is_drawn() -> None:
+    given = ["train"] * 20 + ["test"] * 5
+    division = divide(shelf([str(number) for number in range(25)], given))
+    assert division.of("test") == [20, 21, 22, 23, 24]
+    assert sides(division) == {"train": 18, "val": 2, "test": 5}
+    whole = divide(shelf(list("abcd"), ["train", "train", "val", "test"]))
+    assert sides(whole) == {"train": 2, "val": 1, "test": 1}
+
+
+def test_cases_to_train_on_that_the_test_knows_are_left_out_with_the_reason() -> None:
+    given = ["train"] * 8 + ["test"] * 2
+    groups = ["a", "b", "c", "d", "e", "f", "g", "h", "a", "z"]
+    division = divide(shelf(groups, given, twins=[(1, 9), (2, 9)], copies=[(1, 9)]))
+    assert division.left_out.keys() == {0, 1}                                           # the patient a, and the copy; a mere likeness stays
+    assert "in test" in division.left_out[0]
+    assert any("2 cases are left out of training" in note for note in division.notes)
+
+
+def test_every_class_stands_on_every_side_where_that_can_be() -> None:
+    held = np.zeros((30, 2), bool)
+    held[:, 0] = True
+    held[[3, 11, 19, 27], 1] = True                                                     # a rare class in four cases
+    for seed in range(5):
+        division = divide(shelf([str(number) for number in range(30)], held=held), seed=seed)
+        assert all(held[division.of(side)].any(axis=0).all() for side in ("train", "val", "test"))
+
+
+def test_a_few_groups_are_not_spared_for_a_test_and_it_is_said() -> None:
+    division = divide(shelf(list("abcde")))
+    assert sides(division) == {"train": 4, "val": 1, "test": 0}
+    assert any("somewhat too good" in note for note in division.notes)
+
+
+def test_what_can_not_be_used_is_on_no_side() -> None:
+    division = divide(shelf(list("abcdef"), unfit={2: "cut short"}))
+    assert 2 not in division.sides
+    assert division.to_json(list("uvwxyz"))["left_out"] == {"w": "cut short"}
+
+
+def test_one_group_can_not_be_divided() -> None:
+    with pytest.raises(SettingsError, match="3 cases of 1 groups can't be divided"):
+        divide(shelf(["a", "a", "a"]))
+
+
+def test_unknown_words_for_splits_are_refused() -> None:
+    with pytest.raises(SettingsError, match="rename fold1"):
+        divide(shelf(list("ab"), ["train", "fold1"]))
+
+
+def test_in_folds_every_case_validates_once_and_the_test_stays() -> None:
+    groups = [f"p{number // 2}" for number in range(22)]
+    given = ["train"] * 18 + ["test"] * 4
+    division = divide(shelf(groups, given))
+    parts = fold(division, shelf(groups, given), 3)
+    validating = [number for part in parts for number in part.of("val")]
+    assert sorted(validating) == list(range(18))
+    assert all(part.of("test") == [18, 19, 20, 21] for part in parts)
+    assert [len(part.of("val")) for part in parts] == [6, 6, 6]
+    for part in parts:
+        assert {groups[number] for number in part.of("val")}.isdisjoint(groups[number] for number in part.of("train"))
+
+
+def test_more_folds_than_groups_are_refused() -> None:
+    given = shelf(list("aabbcc"))
+    with pytest.raises(SettingsError, match="--folds 4: there are 3 groups"):
+        fold(divide(given, test_share=0), given, 4)
+
+
+def test_groups_are_bound_over_others() -> None:
+    assert bind(["c", "b", "a", "d"], [(0, 1), (1, 2)]) == ["a", "a", "a", "d"]
