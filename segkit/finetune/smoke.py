@@ -30,10 +30,13 @@ from segkit.train.state import first_weights, make_optimizer
 PICTURES = 4
 """Learnt by heart; more where they are needed to show all classes."""
 
-PATCHES = 8
+PATCHES = 4
 """Cut from them, each once."""
 
-STEPS, SECONDS = 60, 8.0
+SIDE = 96
+"""Of a patch at most, in pixels of the model's grid: a trial takes seconds, and a part of an object is learnt as well as all of it."""
+
+STEPS, SECONDS = 60, 10.0
 """At most, of each of the two trials."""
 
 FEWEST_STEPS = 20
@@ -145,6 +148,7 @@ def draw_patches(run: RunConfig, cases: Sequence[Case]) -> tuple[Tensor, Tensor]
     """(B, R, C, h, w) and (B, R, h, w): patches around what is drawn, as training cuts them, not augmented; `_each` of a case."""
     tree = run.model_dump()
     tree["augment"], tree["train"]["foreground_share"] = STILL.model_dump(), 1.0
+    tree["train"]["patch"] = [min(side, SIDE) for side in run.train.patch]
     still = RunConfig.model_validate(tree)
     samples: list[tuple[Tensor, Tensor] | SegkitError] = []
     for case in cases:

@@ -85,7 +85,7 @@ def divide(shelf: Shelf, *, validation_share: float | None = None, test_share: f
         The splits have other names, or there is nothing to train or to validate on.
     """
     sides, left_out, notes = _as_given(shelf)
-    groups = bind(shelf.groups, shelf.twins)
+    groups = bind(shelf.groups, [pair for pair in shelf.twins if sides.get(pair[0]) == sides.get(pair[1])])  # a split that is given stays as it is
     draw = _Draw(groups, shelf.held, seed)
     if TEST not in sides.values():
         whole = len({groups[number] for number in sides})

@@ -60,6 +60,8 @@ def test_cases_to_train_on_that_the_test_knows_are_left_out_with_the_reason() ->
     assert division.left_out.keys() == {0, 1}                                           # the patient a, and the copy; a mere likeness stays
     assert "in test" in division.left_out[0]
     assert any("2 cases are left out of training" in note for note in division.notes)
+    used = {side: {division.groups[number] for number in division.of(side)} for side in ("train", "val", "test")}
+    assert used["test"].isdisjoint(used["train"] | used["val"])                         # segkit train refuses a group on two sides
 
 
 def test_every_class_stands_on_every_side_where_that_can_be() -> None:
