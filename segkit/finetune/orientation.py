@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segkit.config import DataSettings
 from segkit.dataset import Case, load_pair
+from segkit.finetune.belonging import Belonging
 from segkit.image import Image
 from segkit.labels import IGNORE_INDEX, Mask
 
@@ -42,6 +43,7 @@ class Orientation:
     left_right, top_bottom : what is furthest to one side there; the effect is what is certain of it, 0 where nothing is
     foreground : intensities of all foreground, as `BODY`; None where there is none
     colour : by how much the channels of a pixel differ, as a share of the picture's contrast: the mean over a picture, of the most coloured but one in ten
+    belonging : standard errors by which masks belong to their pictures, see `segkit.finetune.belonging`; None where too few were looked at
     cases : that were looked at
     """
 
@@ -49,6 +51,7 @@ class Orientation:
     top_bottom: Side
     foreground: tuple[float, float] | None
     colour: float
+    belonging: float | None
     cases: int
 
 
@@ -68,6 +71,7 @@ def look_at_sides(
     columns: list[list[float]] = []
     inside: list[NDArray[np.float64]] = []
     colours: list[float] = []
+    belonging = Belonging()
     for number in progress([int(number) for number in chosen]):
         image, mask = load_pair(cases[number], data, labels)
         grey = _grey(image)                                             # (H, W)
@@ -76,10 +80,12 @@ def look_at_sides(
         columns.append([_tilt(grey, 1), *(_centre(share, 1) for share in shares)])
         inside.append(_inside(image, mask))
         colours.append(_colour(image))
+        belonging.add(image, mask)
     names = ("brightness", *labels.foreground)
     values = np.concatenate(inside)
     body = tuple(float(value) for value in np.percentile(values, BODY)) if len(values) else None
-    return Orientation(_furthest(columns, names), _furthest(rows, names), body, float(np.percentile(colours, 90)), len(chosen))  # type: ignore[arg-type]
+    sides, colour = (_furthest(columns, names), _furthest(rows, names)), float(np.percentile(colours, 90))
+    return Orientation(*sides, body, colour, belonging.standard_errors(), len(chosen))  # type: ignore[arg-type]
 
 
 def _grey(image: Image) -> NDArray[np.float64]:

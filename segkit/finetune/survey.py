@@ -24,6 +24,9 @@ from segkit.layouts import FoundCase, find_dataset
 TO_COPY = ("0/1 and 0/255 mixed", "object numbers", "files of classes", "files of objects")
 """What masks may be that training can't read as they are: a clean copy of them is trained on."""
 
+WORTH_WORKERS = 48
+"""Cases from which on it pays to start processes that read them."""
+
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
 
 
@@ -82,7 +85,8 @@ def survey(dataset: Path, folder: Path, labels: Labels | None, progress: Progres
     SettingsError
         No mask holds one of the classes.
     """
-    report = examine(find_dataset(dataset), labels=labels, progress=progress)
+    found = find_dataset(dataset)
+    report = examine(found, labels=labels, workers=0 if len(found.cases) < WORTH_WORKERS else None, progress=progress)
     notes = [f"{report.layout}: {len(report.evidence.found.cases)} pairs", *report.decided]
     notes += [f"{finding.severity}: {finding.meaning}" for finding in (*report.of("error"), *report.of("warning"))]
     measurements, known = _require_usable(report)

@@ -75,7 +75,7 @@ def subject(
         (background, *classes), 0.0, 0.0,
     )  # fmt: skip
     names = ("background", *(c.name for c in classes))
-    orientation = Orientation(Side("brightness", sides[0]), Side("brightness", sides[1]), inside, colour, 20)
+    orientation = Orientation(Side("brightness", sides[0]), Side("brightness", sides[1]), inside, colour, 9.0, 20)
     return Subject("set", measured, Labels(names, tuple(range(len(names)))), orientation, round(0.7 * cases), round(0.12 * cases))
 
 
@@ -177,7 +177,7 @@ def test_more_time_or_a_gpu_goes_into_pixels_steps_and_width() -> None:
     sides = [run.preprocess.resize.model_dump().get("pixels") for run in (slow, long, fast)]
     assert sides == [128, None, None]                                                 # with 40 of 80 px there is no sense in making them small
     assert [run.train.patch for run in (slow, long, fast)] == [(128, 128), (256, 256), (640, 768)]
-    assert run_of(VESSELS, machine=Bench(seconds_per_pixel=1e-9)).model.feature_scale == 2
+    assert run_of(VESSELS, machine=Bench(seconds_per_pixel=1e-9)).model.feature_scale == 1
     assert run_of(VESSELS).model.feature_scale == 4
 
 

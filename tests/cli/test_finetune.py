@@ -1,0 +1,180 @@
+"""`segkit finetune`, as it is typed, on tiny drawn sets."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import write_discs
+
+from segkit.checkpoint import load_model
+from segkit.cli import main
+from segkit.config import load_run
+from segkit.finetune import rules, smoke
+
+FEW = ["--set", "train.steps=4", "--set", "train.minutes=null", "--set", "train.validations=2", "--precision", "fp32", "--device", "cpu"]
+SMALL = ["--set", "model={feature_scale: 16, decoder_batchnorm: true}"]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Networks of a sixteenth of the width, and short trials."""
+    monkeypatch.setattr(rules, "PLAIN", ({"name": "unet", "feature_scale": 16, "decoder_batchnorm": True},))
+    monkeypatch.setattr(rules, "choose_growth", lambda *given: 1.0)      # else a larger network is timed
+    monkeypatch.setattr(smoke, "STEPS", 20)
+    monkeypatch.setattr(smoke, "FEWEST_STEPS", 1000)                     # what the trial finds is tested where it lives
+    yield
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with sixteen discs, four of them the split test."""
+    return write_discs(tmp_path_factory.mktemp("set") / "discs", count=16).parent
+
+
+@pytest.fixture(scope="module")
+def finished(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "choose_growth", lambda *given: 1.0)
+        patch.setattr(smoke, "FEWEST_STEPS", 1000)
+        assert main(["finetune", str(ready), "-o", str(folder), "--labels", "disc=255", *FEW, *SMALL, "-q"]) == 0
+    return folder
+
+
+def test_a_folder_becomes_a_model_with_its_score_on_cases_never_seen(finished: Path) -> None:
+    names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    assert names >= {"config.yaml", "manifest.csv", "splits.json", "check.json", "measurements.json", "settings.json", "smoke.json", "tuning.csv"}
+    assert names >= {"model.safetensors", "run.json", "test/evaluation.csv", "test/evaluation.json"}
+    splits = json.loads((finished / "splits.json").read_text())
+    scored = {row["case"] for row in csv.DictReader((finished / "test" / "evaluation.csv").open())}
+    assert scored == {Path(name).name for name in splits["test"]} == {"12.png", "13.png", "14.png", "15.png"}
+    assert scored.isdisjoint(Path(name).name for name in [*splits["train"], *splits["val"]])
+
+
+def test_names_stand_in_the_card_and_the_settings_do_the_same_again(finished: Path) -> None:
+    run = load_run(finished / "config.yaml")
+    card = load_model(finished).run
+    assert card.data.labels == {"background": 0, "disc": 255}
+    assert (card.train.steps, card.model, card.preprocess) == (4, run.model, run.preprocess)
+    assert main(["train", str(finished / "config.yaml"), "-o", str(finished / "again"), "-q"]) == 0
+    first, again = (json.loads((folder / "run.json").read_text()) for folder in (finished, finished / "again"))
+    assert first["validations"][-1]["mean_dice"] == again["validations"][-1]["mean_dice"]
+    assert first["data"] == again["data"]
+
+
+def test_a_dry_run_prints_the_settings_and_trains_nothing(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["finetune", str(ready), "-o", str(tmp_path / "run"), "--dry-run", "--minutes", "3", "--set", "train.batch_size=5"]
+    assert main(given) == 0
+    told = capsys.readouterr()
+    assert told.out == (tmp_path / "run" / "config.yaml").read_text()
+    run = load_run(tmp_path / "run" / "config.yaml")
+    assert (run.train.minutes, run.train.batch_size, run.train.patch) == (3, 5, (48, 48))
+    assert "batch_size: 5" in told.out
+    assert "# given with --set" in told.out
+    assert "10 cases" not in told.err
+    assert "as the data set says: 12 train, 4 test" in told.err
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert main(given) == 0                                              # nothing is in the way of another try
+
+
+def test_without_splits_they_are_drawn_by_patient(ready: Path, tmp_path: Path) -> None:
+    rows = [line.split(",") for line in (ready / "manifest.csv").read_text().split()]
+    text = "\n".join(f"{ready / row[0] if number else row[0]},{ready / row[1] if number else row[1]},{row[3]}" for number, row in enumerate(rows))
+    (tmp_path / "all.csv").write_text(text, "utf-8")
+    assert main(["finetune", str(tmp_path / "all.csv"), "-o", str(tmp_path / "run"), "--dry-run", "-q", "--test-split", "0.3"]) == 0
+    told = list(csv.DictReader((tmp_path / "run" / "manifest.csv").open()))
+    sides: dict[str, set[str]] = {}
+    for row in told:
+        sides.setdefault(row["group"], set()).add(row["split"])
+    assert all(len(found) == 1 for found in sides.values())
+    assert {side for found in sides.values() for side in found} == {"train", "val", "test"}
+
+
+def test_a_model_goes_on_with_the_classes_that_it_knows(finished: Path, ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    given = ["finetune", str(ready), "-o", str(folder), "--from", str(finished), "--freeze", "encoder:0.5", "--patience", "3", "--labels", "disc=255", *FEW]
+    assert main(given) == 0
+    assert "disc             keeps its rows of the head" in capsys.readouterr().err
+    run = load_run(folder / "config.yaml")
+    assert (run.train.freeze, run.train.freeze_epochs, run.train.encoder_rate, run.train.patience) == ("encoder", 0.5, 0.3, 3)
+    assert run.model == load_run(finished / "config.yaml").model
+    assert json.loads((folder / "start.json").read_text())["classes"] == {"background": "background", "disc": "disc"}
+    assert "tensors loaded" in json.loads((folder / "run.json").read_text())["weights"][0]
+
+
+def test_a_class_that_is_new_starts_fresh_and_it_is_told(finished: Path, ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["finetune", str(ready), "-o", str(tmp_path / "run"), "--from", str(finished), "--labels", "tumour=255", "--dry-run"]
+    assert main(given) == 0
+    assert "tumour           starts fresh" in capsys.readouterr().err
+
+
+def test_folds_become_one_model(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert main(["finetune", str(ready), "-o", str(folder), "--folds", "2", *FEW, *SMALL, "--json", "-q"]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert told["scored_on"] == "4 cases that were never trained on"
+    validating = [json.loads((folder / f"fold{number}" / "splits.json").read_text())["val"] for number in range(2)]
+    assert len(set(validating[0]) & set(validating[1])) == 0
+    assert len(validating[0]) + len(validating[1]) == 12
+    assert load_model(folder).card.members == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("membrane=0,background=255", {"background": 255, "membrane": 0}),
+        ("disc=255", {"background": 0, "disc": 255}),
+        ("ground=0,disc=255", {"ground": 0, "disc": 255}),
+    ],
+)
+def test_the_background_is_what_is_called_so_or_else_0(ready: Path, tmp_path: Path, labels: str, expected: dict[str, int]) -> None:
+    assert main(["finetune", str(ready), "-o", str(tmp_path / "run"), "--labels", labels, "--dry-run", "-q"]) == 0
+    assert list(load_run(tmp_path / "run" / "config.yaml").data.labels.items()) == list(expected.items())
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--freeze", "encoder"], 2, "give --from MODEL too"),
+        (["--freeze", "head", "--from", "fundus-vessels"], 2, "--freeze head: expected encoder, or encoder:EPOCHS"),
+        (["--set", "train.batchsize=3", "--dry-run"], 2, "run.train.batchsize is not a setting of TrainSettings; did you mean batch_size?"),
+        (["--labels", "a=1"], 2, "no mask holds a"),
+        (["--folds", "40"], 2, "--folds 40: there are "),
+        (["--minutes", "0"], 2, "0.0 is not in the range x>0"),
+        (["--from", "nowhere"], 1, "nowhere: no such model file"),
+    ],
+)
+def test_what_can_not_be_done_is_one_line(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int, message: str) -> None:
+    assert main(["finetune", str(ready), "-o", str(tmp_path / "run"), "-q", *more]) == code
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_existing_run_is_left_alone(ready: Path, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["finetune", str(ready), "-o", str(finished), "-q"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_shuffled_masks_stop_it_before_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_discs(tmp_path / "discs", count=32).parent
+    masks = sorted((folder / "masks").iterdir())
+    contents = [path.read_bytes() for path in masks]
+    for path, content in zip(masks, [*contents[7:], *contents[:7]], strict=True):
+        path.write_bytes(content)
+    assert main(["finetune", str(folder), "-o", str(tmp_path / "run"), *FEW, *SMALL, "-q"]) == 1
+    assert "the masks do not follow what is on the pictures" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_failed_trial_stops_before_the_training(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoke, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(smoke, "LITTLE", math.inf)                       # nothing is good enough
+    assert main(["finetune", str(ready), "-o", str(tmp_path / "run"), *FEW, *SMALL, "-q"]) == 1
+    assert "were not learnt by heart" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert main(["finetune", str(ready), "-o", str(tmp_path / "run"), *FEW, *SMALL, "-q", "--no-smoke-test"]) == 0
