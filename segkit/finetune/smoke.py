@@ -37,10 +37,10 @@ PATCHES = 4
 SIDE = 96
 """Of a patch at most, in pixels of the model's grid: a trial takes seconds, and a part of an object is learnt as well as all of it."""
 
-STEPS, SECONDS = 60, 10.0
-"""At most."""
+STEPS, SECONDS = 30, 15.0
+"""At most. After 30 steps a plain U-Net had vessels at a Dice of 0.69, membranes at 0.86, noise at 0.07; after 60 noise too was learnt by heart (0.63)."""
 
-FEWEST_STEPS = 20
+FEWEST_STEPS = 30
 """On a machine that does fewer in the time nothing is said."""
 
 LEARNT = 0.9
@@ -197,7 +197,7 @@ def _learn(run: RunConfig, pictures: Tensor, truth: Tensor, names: Sequence[str]
         optimizer.step()
         losses.append(float(loss.detach()))
         dice = _dice(logits if isinstance(logits, Tensor) else logits[0], truth, names)
-        if len(losses) >= FEWEST_STEPS and min(dice.values()) > LEARNT:
+        if min(dice.values()) > LEARNT:
             break
     known = truth != IGNORE_INDEX
     shares = {name: float((truth[known] == index).float().mean()) for index, name in enumerate(names, start=1)}

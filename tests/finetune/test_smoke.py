@@ -26,7 +26,7 @@ def _steps_count_not_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tried(manifest: Path, **train: Any) -> Smoke:
-    run = toy_run(manifest, patch=[48, 48], **train)
+    run = toy_run(manifest, **{"patch": [48, 48], **train})
     return try_to_learn(run, find_cases(run.data, 0)[0], CPU)
 
 
@@ -38,17 +38,17 @@ def test_discs_are_learnt_by_heart(discs: Path) -> None:
 
 
 def test_noise_in_place_of_masks_is_not_learnt_and_told_in_plain_words(tmp_path: Path) -> None:
-    manifest = write_discs(tmp_path)
+    manifest = write_discs(tmp_path, size=(96, 112))
     rng = np.random.default_rng(0)
     for path in (tmp_path / "masks").iterdir():
-        Pillow.fromarray(np.where(rng.random((48, 48)) < 0.2, 255, 0).astype(np.uint8)).save(path)
-    fault = tried(manifest, learning_rate=1e-3).fault
+        Pillow.fromarray(np.where(rng.random((96, 112)) < 0.2, 255, 0).astype(np.uint8)).save(path)
+    fault = tried(manifest, patch=[96, 96]).fault
     assert fault is not None
     assert "were not learnt by heart: disc with a Dice of" in fault
     assert "segkit check DATASET --sheet" in fault
 
 
-def trial(dice: float, steps: int = 60) -> Trial:
+def trial(dice: float, steps: int = 30) -> Trial:
     return Trial({"a": dice}, {"a": 0.3}, 1.0, steps, 1.0)
 
 
