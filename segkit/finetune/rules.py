@@ -61,8 +61,9 @@ RARE, VERY_RARE = 0.01, 0.001
 DARK = 64
 """8-bit pictures that nowhere reach it are not on the scale of 0 to 255."""
 
-HARDLY_COLOURED = 0.05
-"""Deviations of the picture by which the channels of a pixel may differ on average in one that is taken for grey."""
+HARDLY_COLOURED = 0.2
+"""Deviations of the picture by which the channels of a pixel may differ on average in one that is taken for grey: ultrasound saved as colour JPEG had up to
+0.12, fundus photographs 1.1 and more."""
 
 AIR = -500.0
 """Hounsfield units: what is below in most volumes of a set is CT."""
