@@ -13,7 +13,7 @@ import pytest
 FLOORS = """
     __main__
     cli
-    compare
+    compare finetune
     train
     tune
     folder evaluation check export
