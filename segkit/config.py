@@ -92,6 +92,7 @@ class TrainSettings(Settings):
 
     patch : (rows, columns) of a training patch on the model's grid.
     slices : of a sample, for a network that looks along the slices of a volume (model.bottleneck slice_gru): neighbouring ones; null for 8 there, else one.
+    progressive : share of their sides that patches are made small to in the first half of the budget (progressive resizing); null for none.
     foreground_share : share of the patches that are centred on a foreground pixel, the classes drawn evenly.
     steps, minutes : the budget; with `minutes` the schedule follows the clock and ends exactly there.
     warmup_share : share of the budget in which the learning rate rises; then it falls to 0 by `schedule`.
@@ -116,6 +117,7 @@ class TrainSettings(Settings):
     patch: tuple[int, int] = (256, 256)
     batch_size: int = Field(default=8, ge=1)
     slices: int | None = Field(default=None, ge=2)
+    progressive: float | None = Field(default=None, gt=0, lt=1)
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)
     steps: int = Field(default=2000, ge=1)
     minutes: float | None = Field(default=None, gt=0)

@@ -246,7 +246,7 @@ def known_flips(augment: AugmentSettings) -> Flips:
 
 def _flipped(batch: Tensor, engine: Scorer, flips: Flips) -> Tensor:
     """(N, C, h, w) -> (N, K, h, w), each flip undone, and their mean."""
-    if len(flips) == 1:
+    if list(flips) == [()]:
         return engine(batch)
     return torch.stack([engine(batch.flip(axes)).flip(axes) for axes in flips]).mean(dim=0)
 

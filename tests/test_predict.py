@@ -125,6 +125,13 @@ def test_test_time_augmentation_averages_the_mirror_images(model: Model, tiles: 
     torch.testing.assert_close(mirrored.flip(-1), found, atol=1e-5, rtol=1e-4)
 
 
+def test_a_mirror_image_by_itself_is_scored_as_one(model: Model) -> None:
+    picture = torch.rand(1, 32, 48)
+    (found,) = scored([picture], model.engine, TileSettings(), ((-1,),))
+    torch.testing.assert_close(found, model.engine(picture[None].flip(-1)).flip(-1)[0])
+    assert not torch.allclose(found, model.engine(picture[None])[0], atol=1e-3)
+
+
 def test_only_the_mirror_images_that_training_knew_are_scored() -> None:
     def flips(across: float, down: float) -> list[tuple[int, ...]]:
         return list(known_flips(AugmentSettings(horizontal_flip=across, vertical_flip=down)))

@@ -41,6 +41,7 @@ from segkit.metrics.summary import MANY_EMPTY
 from segkit.models import build_model
 from segkit.plot import overlay
 from segkit.predict import Model, segment
+from segkit.train.progressive import sized
 from segkit.train.record import Outcome, Report, Row, Silence, Track, Watcher, ending, facts, write_log
 from segkit.train.schedule import progress, schedule
 from segkit.train.state import State, fresh_state, restore, save_state
@@ -143,7 +144,7 @@ def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]],
         with saving(state, course):
             batch = next(batches)
         rate = settings.learning_rate * schedule(at, settings)
-        loss = take_step(state, batch, loss_function, rate, course)
+        loss = take_step(state, sized(batch, at, settings), loss_function, rate, course)
         state.loss = loss if math.isnan(state.loss) else 0.95 * state.loss + 0.05 * loss
         state.step += 1
         state.seconds = time.monotonic() - began
