@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segkit.cli.labels import labels_option, parse_labels, threshold_option
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,8 +29,8 @@ FILES_SHOWN = 4
 
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
-@click.option("--labels", metavar="NAME=VALUE,...", help="What the values in the masks mean: nerve=1,vessel=2 (and background=0 unless named; ignore=255).")
-@click.option("--mask-threshold", type=float, help="With two --labels, for masks that are not clean: above it a pixel counts as the larger value.")
+@labels_option
+@threshold_option
 @click.option("--fix", "copy", type=click.Path(path_type=Path), metavar="OUT", help="Write a clean copy into this new folder; the originals stay as they are.")
 @click.option("--sheet", "page", type=click.Path(path_type=Path), metavar="PNG", help="Write a page of pictures with the outlines of their masks.")
 @click.option("--pages", type=click.Choice(["error", "first", "all"]), default="error", help="What several pages in a file are: refused, the first, a stack.")
@@ -48,7 +50,7 @@ def check(dataset: Path, copy: Path | None, page: Path | None, workers: int | No
 
     report = examine(
         find_dataset(dataset),
-        labels=_labels(options["labels"], options["mask_threshold"]),
+        labels=parse_labels(options["labels"], options["mask_threshold"]),
         read=_read_settings(options["pages"], options["max_pixels"]),
         workers=workers,
         progress=lambda cases: watch(cases, "looking at pairs", quiet),
@@ -68,20 +70,6 @@ def check(dataset: Path, copy: Path | None, page: Path | None, workers: int | No
     if cleaned is not None:
         return 3 if cleaned.left_out else 0
     return 0 if report.is_fit else 1
-
-
-def _labels(text: str | None, threshold: float | None) -> Any:
-    from dataclasses import replace
-
-    from segkit.cli.evaluate import _labels as parse
-    from segkit.errors import SettingsError
-
-    labels = parse(text)
-    if threshold is None or labels is None:
-        if threshold is not None:
-            raise SettingsError(f"--mask-threshold {threshold:g}: needs two labels as in --labels background=0,vessel=255")
-        return labels
-    return replace(labels, threshold=threshold)
 
 
 def _read_settings(pages: Any, max_pixels: int | None) -> Any:

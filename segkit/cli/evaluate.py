@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import click
 
+from segkit.cli.labels import labels_option, parse_labels, threshold_option
+from segkit.cli.scores import print_scores
 from segkit.metrics import DEFAULT_METRICS, DEFAULT_SETTINGS, METRICS, EmptyRule, ScoreSettings
-
-if TYPE_CHECKING:
-    from segkit.labels import Labels
-    from segkit.metrics import Evaluation
-
-
-EMPTY_IN_SHORT: dict[EmptyRule, str] = {
-    "leave-out": "Both masks empty: in no mean; missed or spurious, one of them empty: overlap 0, no distance.",
-    "perfect": "Both masks empty: perfect; missed or spurious, one of them empty: overlap 0, as distance the diagonal.",
-    "worst": "Both masks empty, missed or spurious, one of them empty: overlap 0, as distance the diagonal.",
-}
-
-WIDTH = 120
-"""Columns of the table where stdout is no terminal."""
-
-WHOLE = 10_000
-"""Columns that no table needs: a table that is too wide for its terminal is wrapped there, and loses no digits."""
 
 
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path))
 @click.argument("truth", type=click.Path(path_type=Path))
-@click.option("--labels", metavar="NAME=VALUE,...", help="What the values in the masks mean: nerve=1,vessel=2 (and background=0 unless named; ignore=255).")
+@labels_option
 @click.option("--split", help="With a manifest as TRUTH: only the rows of this split.")
 @click.option("--images", type=click.Path(path_type=Path), help="With a folder as TRUTH: folder of the pictures, which say the spacing.")
 @click.option("--spacing", metavar="MM,MM", help="Of files that hold none: row,column or slice,row,column. Without it distances are in pixels.")
-@click.option("--mask-threshold", type=float, help="For two classes whose masks are not clean: above it a pixel counts as the larger value.")
+@threshold_option
 @click.option("--pages", type=click.Choice(["error", "first", "all"]), help="What a file of several pages is: refused, its first page, a stack of slices.")
 @click.option("--metrics", metavar="NAME,...", help=f"Out of {', '.join(METRICS)}; or all. [default: {','.join(DEFAULT_METRICS)}]")
 @click.option(
@@ -73,7 +56,7 @@ def evaluate(predictions: Path, truth: Path, out: Path | None, no_save: bool, as
     evaluation = score(
         predictions,
         truth,
-        labels=_labels(options["labels"]),
+        labels=parse_labels(options["labels"]),
         split=options["split"],
         images=options["images"],
         spacing_mm=_spacing(options["spacing"]),
@@ -90,43 +73,12 @@ def evaluate(predictions: Path, truth: Path, out: Path | None, no_save: bool, as
     if as_json:
         click.echo(json.dumps(evaluation.to_json(), allow_nan=False))
     elif not quiet:
-        _print_table(evaluation)
+        print_scores(evaluation)
     if not no_save:
         table, whole = save(evaluation, out or predictions)
         if not quiet:
             click.echo(f"each case: {table}, {whole}", err=True)
     return 0
-
-
-def _labels(text: str | None) -> Labels | None:
-    """nerve=1,vessel=2 -> `Labels`; the background goes first, and is 0 unless it is named."""
-    from segkit.errors import SettingsError
-    from segkit.labels import Labels
-
-    if text is None:
-        return None
-    values: dict[str, int | str] = {"background": 0}
-    named: set[str] = set()
-    for item in text.split(","):
-        name, _, value = (part.strip() for part in item.partition("="))
-        if not name or name in named or not (value.startswith("#") or value.isdecimal()):
-            raise SettingsError(f"--labels {text}: {item!r} is no NAME=VALUE as in nerve=1 or nerve=#ff0000, or its name stands there twice")
-        named.add(name)
-        values[name] = value if value.startswith("#") else int(value)
-    ignore = values.pop("ignore", None)
-    if "background" not in named:
-        _imply_background(values, ignore, text)
-    return Labels.from_mapping(values, ignore=ignore)
-
-
-def _imply_background(values: dict[str, int | str], ignore: int | str | None, text: str) -> None:
-    """Black among colours, 0 among numbers, unless that is taken."""
-    from segkit.errors import SettingsError
-
-    values["background"] = "#000000" if any(isinstance(value, str) for value in values.values()) else 0
-    taken = [name for name, value in [*values.items(), ("ignore", ignore)] if name != "background" and value == values["background"]]
-    if taken:
-        raise SettingsError(f"--labels {text}: {taken[0]} has the value that the background has unless it is named; add background=VALUE")
 
 
 def _metrics(text: str | None) -> tuple[str, ...]:
@@ -162,32 +114,3 @@ def _read_settings(pages: Any) -> Any:
     from segkit.io.origin import ReadSettings
 
     return None if pages is None else ReadSettings(pages=pages)
-
-
-def _print_table(evaluation: Evaluation) -> None:
-    """One row a class, the means over the classes below; what is empty is counted beside the means."""
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    for title in ("class", *evaluation.titles, "both empty", "missed", "spurious"):
-        table.add_column(title, justify="left" if title == "class" else "right", no_wrap=True, overflow="fold")
-    for name, summary in evaluation.classes.items():
-        counts = (summary.both_empty, summary.missed, summary.spurious)
-        table.add_row(Text(name), *map(_number, summary.means.values()), *map(str, counts))
-    table.add_section()
-    table.add_row("mean", *map(_number, evaluation.means.values()))
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, force_terminal=sys.stdout.isatty())
-    console.width = max(console.width, Measurement.get(console, console.options.update(max_width=WHOLE), table).maximum)
-    console.print(table)
-    click.echo(f"{_count(evaluation)}. {EMPTY_IN_SHORT[evaluation.settings.empty]}")
-
-
-def _count(evaluation: Evaluation) -> str:
-    return "1 case" if len(evaluation.cases) == 1 else f"{len(evaluation.cases)} cases"
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"

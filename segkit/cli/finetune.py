@@ -97,17 +97,9 @@ def _request(dataset: Path, folder: Path, *, freeze: str | None, start: str | No
 
 def _labels(text: str | None, threshold: float | None) -> Labels | None:
     """As `segkit check` reads them, but that what is 0 is the background where nothing is called so."""
-    from dataclasses import replace
+    from segkit.cli.labels import parse_labels
 
-    from segkit.cli.check import _labels as parse
-
-    items = [] if text is None else [[part.strip() for part in item.partition("=")[::2]] for item in text.split(",")]
-    zero = next((name for name, value in items if value == "0"), None)
-    if zero is None or "background" in (name for name, _ in items):
-        labels: Labels | None = parse(text, threshold)
-        return labels
-    labels = parse(",".join(f"{'background' if name == zero else name}={value}" for name, value in items), threshold)
-    return None if labels is None else replace(labels, names=tuple(zero if name == "background" else name for name in labels.names))
+    return parse_labels(text, threshold, zero_is_background=True)
 
 
 def _watcher(quiet: bool) -> AbstractContextManager[Watcher]:
@@ -121,7 +113,7 @@ def _watcher(quiet: bool) -> AbstractContextManager[Watcher]:
 
 def _tell(result: Result, folder: Path, as_json: bool) -> None:
     """The score, and what to do next."""
-    from segkit.cli.evaluate import _print_table
+    from segkit.cli.scores import print_scores
 
     assert result.evaluation is not None
     model = folder / "model.safetensors"
@@ -131,6 +123,6 @@ def _tell(result: Result, folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(told, allow_nan=False))
         return
     click.echo(f"Scored on {result.scored_on}:")
-    _print_table(result.evaluation)
+    print_scores(result.evaluation)
     click.echo(f"model: {model}; settings and reasons: {folder / 'config.yaml'}; the score of each case: {folder / 'test' / 'evaluation.csv'}", err=True)
     click.echo(f"next: segkit predict -m {shlex.quote(str(folder))} PICTURES -o MASKS", err=True)
