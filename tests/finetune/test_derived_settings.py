@@ -13,7 +13,8 @@ from segkit.check.measurements import ChannelIntensity, ClassMeasurements, Measu
 from segkit.config import RunConfig, load_run, validate_run
 from segkit.finetune.orientation import Orientation, Side
 from segkit.finetune.recipe import Recipe
-from segkit.finetune.rules import Subject, choose_growth, choose_scale, derive, fit_memory
+from segkit.finetune.rules import Subject, derive
+from segkit.finetune.rules.scale import choose_growth, choose_scale, fit_memory
 from segkit.labels import Labels
 
 CONFIGS = Path(__file__).parents[2] / "configs"

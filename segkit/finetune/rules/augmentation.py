@@ -1,0 +1,39 @@
+"""What may happen to a patch: mirror images, turns, scaling, bending."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from segkit.finetune.orientation import FEWEST
+from segkit.finetune.recipe import Setting
+from segkit.finetune.rules.scale import Scale
+from segkit.finetune.rules.subject import Subject
+
+ONE_SIDED = 0.8
+"""Standard deviations that something lies to one side, from where on a mirror image is not one of the set."""
+
+
+def choose_flips(subject: Subject) -> list[Setting]:
+    """Mirror images where no side means anything."""
+    settings = []
+    for key, words, side in (
+        ("horizontal_flip", "left and right", subject.orientation.left_right),
+        ("vertical_flip", "top and bottom", subject.orientation.top_bottom),
+    ):
+        if subject.orientation.cases < FEWEST and key == "vertical_flip":
+            settings.append(Setting(f"augment.{key}", 0.0, f"{subject.orientation.cases} cases are too few to say whether it means something"))
+        elif side.effect > ONE_SIDED:
+            settings.append(Setting(f"augment.{key}", 0.0, f"{words} mean something here: {side.what} lies to one side, by {side.effect:.1f} deviations"))
+        else:
+            settings.append(Setting(f"augment.{key}", 0.5, f"{words} are alike in these pictures"))
+    return settings
+
+
+def choose_deformations(subject: Subject, scale: Scale, flips: Sequence[Setting]) -> list[Setting]:
+    """Turns, scaling and bending as far as the mirror images let expect."""
+    either, both = any(flip.value for flip in flips), all(flip.value for flip in flips)
+    turned = [Setting("augment.affine", 0.8), Setting("augment.rotation", 30 if either else 20, "up to so many degrees")]
+    grown = [Setting("augment.scale", [0.75, 1.3], "objects are not always of one size"), Setting("augment.shift", 0.08)]
+    soft = subject.is_volumes or (both and not scale.is_shrunk)
+    bent = [Setting("augment.elastic", 0.3, "tissue bends"), Setting("augment.elastic_alpha", 30)] if soft else []
+    return [*turned, *grown, *bent, Setting("augment.contrast_limit", 0.25)]
