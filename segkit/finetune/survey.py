@@ -37,14 +37,12 @@ class Survey:
     report : of `segkit.check`; of the clean copy, where one was made
     measurements : of all cases that could be read
     labels : what the masks mean
-    copied : the folder of the clean copy, if one was made
     notes : what was decided, for people to read
     """
 
     report: CheckReport
     measurements: Measurements
     labels: Labels
-    copied: Path | None
     notes: tuple[str, ...]
 
     @property
@@ -90,14 +88,13 @@ def survey(dataset: Path, folder: Path, labels: Labels | None, progress: Progres
     notes = [f"{report.layout}: {len(report.evidence.found.cases)} pairs", *report.decided]
     notes += [f"{finding.severity}: {finding.meaning}" for finding in (*report.of("error"), *report.of("warning"))]
     measurements, known = _require_usable(report)
-    copied = None
     if report.values.kind in TO_COPY or not report.evidence.found.is_plain:
-        copied = _make_way(folder / "data")
-        cleaned = write_clean(report, copied)
-        notes.append(f"{cleaned.written} pairs were written as plain pictures and masks to {copied}, {len(cleaned.left_out)} left out")
-        report = examine(find_dataset(copied))
+        copy = _make_way(folder / "data")
+        cleaned = write_clean(report, copy)
+        notes.append(f"{cleaned.written} pairs were written as plain pictures and masks to {copy}, {len(cleaned.left_out)} left out")
+        report = examine(find_dataset(copy))
         measurements, known = _require_usable(report)
-    return Survey(report, measurements, known, copied, tuple(notes))
+    return Survey(report, measurements, known, tuple(notes))
 
 
 def _require_usable(report: CheckReport) -> tuple[Measurements, Labels]:
