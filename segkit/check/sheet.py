@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from PIL import ImageDraw, ImageFont
 from segkit.check.reading import read_drawn, read_picture
 from segkit.check.report import CheckReport
 from segkit.check.values import class_names
+from segkit.image import Image
 from segkit.io import write_png
 from segkit.labels import IGNORE_INDEX
-from segkit.plot import FONT, SHEET_GAP, TILE_SIDE, overlay, sheet
+from segkit.plot import FONT, SHEET_GAP, TILE_SIDE, colour_of, overlay, sheet, to_display
 
 PICTURES = 24
 
@@ -25,14 +27,17 @@ OF_EACH = 3
 TINT = 0.12
 """Share of the colour within an outline: enough to see which side is meant."""
 
+LETTERS = 44
+"""Of a name that fit below a picture; of a longer one the end is shown."""
+
 
 def draw_sheet(report: CheckReport, path: Path, progress: Callable[[Sequence[int]], Iterable[int]] = iter) -> list[str]:
-    """Write the page as a PNG; the names of the pictures on it. `WriteError` where that fails."""
+    """Write the page as a PNG; the names of the pictures on it, none where nothing can be drawn and no page is written. `WriteError` where that fails."""
     chosen = _chosen(report)
     faults = _faults(report)
     tiles = [_tile(report, number, faults.get(number, "")) for number in progress(chosen)]
     if tiles:
-        write_png(path, sheet(tiles, gap=SHEET_GAP))
+        write_png(path, _with_legend(sheet(tiles, gap=SHEET_GAP), report.values.names[1:]))
     return list(report.evidence.image_names(chosen))
 
 
@@ -63,10 +68,55 @@ def _tile(report: CheckReport, number: int, fault: str) -> NDArray[np.uint8]:
     case = evidence.found.cases[number]
     image = read_picture(case, report.read)
     classes = report.values.encode(read_drawn(case, image, class_names(evidence.found), report.read).values)
-    drawn = Pillow.fromarray(overlay(image, np.where(classes >= IGNORE_INDEX - 1, 0, classes), opacity=TINT))
-    drawn.thumbnail((TILE_SIDE, TILE_SIDE), Pillow.Resampling.LANCZOS)
+    classes[classes >= IGNORE_INDEX - 1] = 0
+    plane, told = _plane(classes) if image.is_volume else (0, "")
+    drawn = _drawn(to_display(image, [plane])[0], classes.reshape(-1, *classes.shape[-2:])[plane])
     canvas = Pillow.new("RGB", (TILE_SIDE, TILE_SIDE + 3 * FONT), "white")
     canvas.paste(drawn, ((TILE_SIDE - drawn.width) // 2, (TILE_SIDE - drawn.height) // 2))
-    caption = f"{evidence.image_names([number])[0][-44:]}\n{fault}"
+    caption = f"{_end_of(evidence.image_names([number])[0])}\n{', '.join(filter(None, (told, fault)))}"
     ImageDraw.Draw(canvas).multiline_text((0, TILE_SIDE + 4), caption, fill="black", font=ImageFont.load_default(FONT), spacing=2)
+    return np.asarray(canvas)
+
+
+def _plane(classes: NDArray[np.uint8]) -> tuple[int, str]:
+    """The slice with the most foreground, and its place in words."""
+    plane = int(np.argmax(np.count_nonzero(classes, axis=(1, 2))))
+    return plane, f"slice {plane + 1} of {len(classes)}"
+
+
+def _drawn(picture: NDArray[np.uint8], classes: NDArray[np.uint8]) -> Pillow.Image:
+    """(H, W, 3) and (H, W) at the size of a tile, small ones enlarged by a whole number; the outline is drawn then, and so is one pixel wide at any size."""
+    height, width = classes.shape
+    scale = TILE_SIDE / max(height, width)
+    scale = int(scale) if scale >= 1 else scale
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    ways = Pillow.Resampling.NEAREST, Pillow.Resampling.LANCZOS
+    shown = np.asarray(Pillow.fromarray(picture).resize(size, ways[scale < 1]))
+    indices = np.asarray(Pillow.fromarray(classes).resize(size, Pillow.Resampling.NEAREST))
+    return Pillow.fromarray(overlay(Image(np.ascontiguousarray(np.moveaxis(shown, -1, 0))), indices, opacity=TINT))
+
+
+def _end_of(name: str) -> str:
+    """In letters that the font of Pillow has, which are those of ASCII: für -> fur."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
+    return plain if len(plain) <= LETTERS else f"...{plain[3 - LETTERS :]}"
+
+
+def _with_legend(board: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.uint8]:
+    """The page with a margin, and the colour of each class below it, in as many lines as they need."""
+    font = ImageFont.load_default(FONT)
+    height, width = board.shape[:2]
+    left, top, entries = 0, 0, []
+    for index, name in enumerate(names, start=1):
+        wide = round(2.5 * FONT + font.getlength(_end_of(name)))
+        if left + wide > width and left > 0:
+            left, top = 0, top + 2 * FONT
+        entries.append((SHEET_GAP + left, height + 2 * SHEET_GAP + top, colour_of(index), _end_of(name)))
+        left += wide + FONT
+    canvas = Pillow.new("RGB", (width + 2 * SHEET_GAP, height + 3 * SHEET_GAP + top + FONT), "white")
+    canvas.paste(Pillow.fromarray(board), (SHEET_GAP, SHEET_GAP))
+    draw = ImageDraw.Draw(canvas)
+    for column, row, colour, name in entries:
+        draw.rectangle([column, row, column + 2 * FONT, row + FONT], fill=colour)
+        draw.text((column + 2.5 * FONT, row + FONT / 2), name, fill="black", font=font, anchor="lm")
     return np.asarray(canvas)

@@ -200,6 +200,22 @@ def test_the_page_shows_what_is_named_first_and_others_evenly(tmp_path):
     assert (page == (0, 215, 175)).all(axis=-1).any()                   # the colour of the first class, undiluted: an outline
 
 
+def test_small_pictures_are_enlarged_by_a_whole_number_and_their_outlines_are_thin(tmp_path):
+    drawn = np.zeros((33, 47), np.uint8)
+    drawn[10:20, 10:30], drawn[22:30, 10:15] = 1, 2
+    save(tmp_path / "images/für eine.png", np.where(np.arange(47) % 2, np.uint8(10), np.uint8(240))[None].repeat(33, axis=0))
+    save(tmp_path / "masks/für eine.png", drawn)
+    draw_sheet(check(tmp_path), tmp_path / "page.png")
+    page = pixels(tmp_path / "page.png")
+    first, second = ((page == colour).all(axis=-1) for colour in ((0, 215, 175), (245, 155, 45)))
+    rows, columns = np.flatnonzero(first.sum(axis=1) > 100), np.flatnonzero(first[:200].sum(axis=0) > 50)
+    assert (rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1) == (10 * 6, 20 * 6)    # 47 columns go six times into 320
+    assert len(rows) == len(columns) == 2                                                # top and bottom, left and right
+    assert second.any()
+    legend = page[-16 - 13 :]
+    assert (legend == (0, 215, 175)).all(axis=-1).sum() == (legend == (245, 155, 45)).all(axis=-1).sum() > 200
+
+
 def test_there_is_no_page_where_masks_mean_nothing(tmp_path):
     redraw(write_set(tmp_path), [picture(seed + 50) for seed in range(COUNT)])
     assert draw_sheet(check(tmp_path), tmp_path / "page.png") == []
