@@ -18,11 +18,11 @@ import numpy as np
 from segkit.check.likeness import clusters
 from segkit.check.reading import read_drawn, read_picture
 from segkit.check.report import CheckReport, Evidence
-from segkit.check.rules import inverted_cases
+from segkit.check.rules import can_be_joined, inverted_cases
 from segkit.check.values import MaskValues, class_names
 from segkit.errors import SettingsError, WriteError
 from segkit.image import Array, Image
-from segkit.io import mask_suffix, write_csv, write_json, write_mask, write_png
+from segkit.io import mask_suffix, write_channels, write_csv, write_json, write_mask, write_png
 from segkit.io.atomic import TEMPORARY_PREFIX, reason
 from segkit.io.files import stem
 from segkit.io.manifest import COLUMNS
@@ -30,6 +30,9 @@ from segkit.labels import IGNORE_INDEX, Labels, Mask
 from segkit.layouts import FoundCase
 
 TRAIN = "train"
+
+HELD_BY_PNG = {(1, "uint8"), (1, "uint16"), (3, "uint8")}
+"""Channels and types of pixels."""
 
 Place = tuple[str, str, str, str]
 """A line of the manifest: image, mask, split, group."""
@@ -152,11 +155,11 @@ def _unwritable(evidence: Evidence, number: int) -> str | None:
     wanted = _channels(evidence, evidence.images)
     if len(case.images) == 1 and wanted in (None, image.channels):
         return None
-    channels = wanted or image.channels
-    if image.is_volume or channels not in (1, 3) or image.dtype not in ("uint8", *(("uint16",) if channels == 1 else ())):
-        kind = f"{image.channels} channels of {image.dtype}{' in a volume' if image.is_volume else ''}"
-        return f"{kind} are not written as one picture; save them as one TIFF or NIfTI of one kind"
-    return "its spacing would be lost in a PNG; convert it to the channels of the others" if image.spacing_mm is not None else None
+    if can_be_joined(image):
+        return None
+    what = "lies in several files, one for each channel" if len(case.images) > 1 else f"has another number of channels than {wanted}"
+    lost = "slices" if image.is_volume else "spacing"
+    return f"{what}, and its {lost} would be lost in one picture of {wanted or image.channels} channels"
 
 
 def _rearranged(evidence: Evidence, kept: Sequence[int]) -> tuple[dict[int, str], dict[int, str | None]]:
@@ -185,8 +188,9 @@ def _rearranged(evidence: Evidence, kept: Sequence[int]) -> tuple[dict[int, str]
 
 def _names(cases: Sequence[FoundCase]) -> list[str]:
     """Stems; where two pictures share one, with the folders before it."""
-    taken = Counter(stem(case.image).casefold() for case in cases)
-    names = ["_".join((*_folders(case), stem(case.image))) if taken[stem(case.image).casefold()] > 1 else stem(case.image) for case in cases]
+    plain = [stem(case.image if len(case.images) == 1 else case.masks[0]) for case in cases]             # a_0000 is only a channel of a
+    taken = Counter(name.casefold() for name in plain)
+    names = ["_".join((*_folders(case), name)) if taken[name.casefold()] > 1 else name for case, name in zip(cases, plain, strict=True)]
     again = Counter(name.casefold() for name in names)
     return [f"{number:05}_{name}" if again[name.casefold()] > 1 else name for number, name in enumerate(names)]
 
@@ -213,14 +217,18 @@ class _Writer:
         return picture, mask
 
     def _picture(self, case: FoundCase, image: Image, folder: Path, name: str) -> tuple[str, Image]:
-        """Copied as it is where it can be; else as a PNG, upright."""
+        """Copied as it is where it can be; else upright as a PNG, or a TIFF where a PNG does not hold its channels."""
         if len(case.images) == 1 and self.channels in (None, image.channels):
             place = f"images/{name}{case.image.name[len(stem(case.image)) :]}"
             _copy(case.image, folder / place)
             return place, image
         pixels = _with_channels(image.pixels, self.channels or image.channels)
-        place = f"images/{name}.png"
-        write_png(folder / place, pixels[0] if len(pixels) == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
+        if (len(pixels), str(pixels.dtype)) in HELD_BY_PNG:
+            place = f"images/{name}.png"
+            write_png(folder / place, pixels[0] if len(pixels) == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
+        else:
+            place = f"images/{name}.tif"
+            write_channels(folder / place, pixels)
         return place, replace(image, pixels=pixels, origin=None)
 
     def _classes(self, raw: Array) -> Array:

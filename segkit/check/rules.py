@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from segkit.check.facts import ImageFacts
 from segkit.check.likeness import MOST, SAME_VIEW, Twins, clusters
 from segkit.check.report import Evidence, Finding
 from segkit.errors import ShapeError
@@ -189,11 +190,11 @@ def several_files(evidence: Evidence) -> Iterator[Finding]:
         )  # fmt: skip
     channels = [number for number, case in enumerate(cases) if len(case.images) > 1]
     if channels:
-        can = _is_photograph(evidence, channels)
+        can = all(can_be_joined(evidence.images[number]) for number in channels if number in evidence.images)
         yield Finding(
             "error", "several-images", f"{evidence.share(len(channels))} pictures lie in several files, one for each channel; training takes one file",
-            "let --fix write them as one" if can else "save each as one TIFF of several channels",
-            evidence.image_names(channels), "writes them as one colour picture" if can else None,
+            "let --fix write them as one" if can else "take the channel that shows most, or make it two sets: several channels are joined for pictures alone",
+            evidence.image_names(channels), "writes them as one TIFF of several channels" if can else None,
         )  # fmt: skip
 
 
@@ -486,7 +487,6 @@ def _are_split(one: FoundCase, other: FoundCase) -> bool:
     return one.split is not None and other.split is not None and one.split != other.split
 
 
-def _is_photograph(evidence: Evidence, numbers: Iterable[int]) -> bool:
-    """Three channels of 8 bits: what a PNG holds."""
-    known = [evidence.images[number] for number in numbers if number in evidence.images]
-    return all(image.channels == 3 and image.dtype == "uint8" and not image.is_volume for image in known)
+def can_be_joined(image: ImageFacts) -> bool:
+    """A TIFF takes any number of channels of any type, but neither slices nor the millimetres of a patient's space."""
+    return not image.is_volume and image.spacing_mm is None

@@ -9,7 +9,7 @@ from segkit.io.atomic import atomic_path, write_bytes, write_csv, write_json, wr
 from segkit.io.files import Found, Source, find_sources
 from segkit.io.manifest import Row, choose_split, pair_folders, read_manifest
 from segkit.io.origin import Origin, ReadSettings
-from segkit.io.raster_origin import write_png
+from segkit.io.raster_origin import write_channels, write_png
 from segkit.io.read import mask_suffix, read_image, read_mask, read_series, write_mask
 from segkit.io.sniff import Format, sniff
 
@@ -31,6 +31,7 @@ __all__ = [
     "read_series",
     "sniff",
     "write_bytes",
+    "write_channels",
     "write_csv",
     "write_json",
     "write_mask",

@@ -117,6 +117,16 @@ def write_png(path: Path, pixels: Array) -> None:
         Pillow.fromarray(pixels).save(temporary, format="PNG")
 
 
+def write_channels(path: Path, pixels: Array) -> None:
+    """(C, H, W) of any plain type, as a TIFF whose pixels have C samples; `WriteError` where that fails."""
+    import tifffile
+
+    colour = "rgb" if len(pixels) == 3 else "minisblack"
+    samples = np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(temporary, samples, photometric=colour, planarconfig="contig", compression="adobe_deflate", metadata=None)
+
+
 def _write_tiff(stored: Array, path: Path, *, colour: bool) -> None:
     import tifffile
 

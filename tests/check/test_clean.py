@@ -16,6 +16,8 @@ from segkit.check import clean, draw_sheet, write_clean
 from segkit.config import DataSettings
 from segkit.dataset import find_cases, load_pair
 from segkit.errors import SettingsError, WriteError
+from segkit.io import read_image
+from segkit.io.files import stem
 from segkit.labels import Labels
 
 
@@ -130,16 +132,37 @@ def test_of_copies_the_first_stays_and_contradictions_all_go(tmp_path):
     assert cleaned.written == COUNT - 4
 
 
-def test_channels_that_no_png_holds_are_left_out_and_said(tmp_path):
-    for seed in range(3):
-        for channel in (0, 1):
-            save(tmp_path / f"set/imagesTr/{seed}_000{channel}.png", picture(10 * channel + seed))
+@pytest.mark.parametrize(("channels", "dtype"), [(2, np.uint8), (3, np.uint16), (4, np.uint16)])
+def test_pictures_with_a_file_for_each_channel_become_one_file_each_and_come_back(tmp_path, channels, dtype):
+    factor = dtype(1 if dtype is np.uint8 else 99)
+    drawn = {(seed, channel): picture(10 * channel + seed).astype(dtype) * factor for seed in range(3) for channel in range(channels)}
+    for (seed, channel), pixels_of in drawn.items():
+        save(tmp_path / f"set/imagesTr/{seed}_000{channel}.png", pixels_of)
         save(tmp_path / f"set/labelsTr/{seed}.png", mask(seed))
-    save(tmp_path / "set/imagesTr/9.png", picture(9))
-    save(tmp_path / "set/labelsTr/9.png", mask(9))
-    cleaned = write_clean(check(tmp_path / "set"), tmp_path / "copy")
-    assert cleaned.written == 1
-    assert set(cleaned.left_out.values()) == {"2 channels of uint8 are not written as one picture; save them as one TIFF or NIfTI of one kind"}
+    before = check(tmp_path / "set")
+    assert {finding.code: finding.fix for finding in before.findings}["several-images"] == "writes them as one TIFF of several channels"
+    assert write_clean(before, tmp_path / "copy").left_out == {}
+    again = check(tmp_path / "copy")
+    assert again.findings == ()
+    assert [(stem(case.image), case.group) for case in again.evidence.found.cases] == [(str(seed), f"imagesTr/{seed}_0000") for seed in range(3)]
+    for seed, case in enumerate(again.evidence.found.cases):
+        np.testing.assert_array_equal(read_image(case.image).pixels, np.stack([drawn[seed, channel] for channel in range(channels)]))
+        np.testing.assert_array_equal(pixels(case.masks[0]), mask(seed))
+
+
+def test_volumes_with_a_file_for_each_channel_are_left_out_and_said(tmp_path):
+    for name, shape in (("imagesTr/a_0000", 5), ("imagesTr/a_0001", 7), ("labelsTr/a", 2)):
+        voxels = np.random.default_rng(shape).integers(0, 2 if shape == 2 else 99, (33, 47, 4)).astype(np.int16)
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"set/{name}.nii.gz")
+    report = check(tmp_path / "set")
+    assert {finding.code: finding.fix for finding in report.findings}["several-images"] is None
+    with pytest.raises(SettingsError, match="no case would be left"):
+        write_clean(report, tmp_path / "copy")
+    save(tmp_path / "set/imagesTr/b_0000.png", picture(1))
+    save(tmp_path / "set/labelsTr/b.png", mask(1, value=1))
+    why = write_clean(check(tmp_path / "set"), tmp_path / "copy").left_out["imagesTr/a_0000.nii.gz"]
+    assert why == "lies in several files, one for each channel, and its slices would be lost in one picture of 2 channels"
 
 
 def test_pictures_of_one_name_in_two_folders_keep_apart(tmp_path):
