@@ -66,8 +66,7 @@ def check(dataset: Path, copy: Path | None, page: Path | None, workers: int | No
         if cleaned is not None:
             _tell_copy(cleaned)
         if page is not None:
-            told = f"outlines of {len(drawn)} pictures: {page}" if drawn else f"{page}: not written: no mask can be drawn"
-            click.echo(told, err=True)
+            click.echo(f"outlines of {len(drawn)} pictures: {page}" if drawn else f"{page}: not written: no mask can be drawn", err=True)
     if cleaned is not None:
         return 3 if cleaned.left_out else 0
     return 0 if report.is_fit else 1
