@@ -147,7 +147,11 @@ def _told(finding: Finding) -> Iterator[str]:
 def _verdict(report: CheckReport) -> str:
     counts = [(len(report.of("error")), "error"), (len(report.of("warning")), "warning"), (len(report.of("note")), "note")]
     told = ", ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in counts)
-    return f"{told}: {'ready to train on' if report.is_fit else 'not fit for training as it is; --fix OUT writes a copy that is'}"
+    if report.is_fit:
+        return f"{told}: ready to train on"
+    by_hand = [finding.code for finding in report.of("error") if finding.fix is None or report.measurements is None]
+    then = f"first mend {', '.join(by_hand)}" if by_hand else "--fix OUT writes a copy that is"
+    return f"{told}: not fit for training as it is; {then}"
 
 
 def _tell_copy(cleaned: Cleaned) -> None:

@@ -67,4 +67,6 @@ def _nothing(root: Path) -> str:
     inside = [folder.name for folder in folders_in(root) if holds_pictures(folder)]
     shown = f" in {', '.join(inside[:4])}{', …' if len(inside) > 4 else ''}" if inside else ""
     each = "; if each of them is a set, name one" if len(inside) > 1 else ""
-    return f"{root}: holds {count} pictures{shown}, and none that can be told to be the mask of another{each}; {accepted}"
+    drawn = next((ending for ending in (".xml", ".json", ".geojson", ".roi") if any(root.rglob(f"*{ending}"))), None)
+    outlines = f"; outlines in {drawn} files are not read: draw them into one mask for each picture" if drawn else ""
+    return f"{root}: holds {count} pictures{shown}, and none that can be told to be the mask of another{each}{outlines}; {accepted}"

@@ -9,7 +9,7 @@ IMAGE_FOLDERS = ("images", "image", "imgs", "img", "pictures", "jpegimages", "or
 
 MASK_FOLDERS = (
     *("masks", "1stmanual", "manual1", "groundtruth", "groundtruths", "segmentationclass", "segmentations", "segmentation", "labels", "annotations"),
-    *("mask", "label", "annotation", "gts", "gt", "seg", "segs", "manual", "truth", "targets", "target", "y"),
+    *("mask", "label", "annotation", "ann", "anns", "gts", "gt", "seg", "segs", "manual", "truth", "targets", "target", "y"),
 )
 """Names of folders with masks, the surest first: where DRIVE has 1st_manual and mask, the latter is the field of view."""
 
@@ -61,3 +61,9 @@ def mask_suffix_of(name: str) -> tuple[str, str] | None:
         return None
     cut = -4 if numbered else -2
     return "".join(parts[:cut]), "".join(parts[cut + 1 :])
+
+
+def mask_prefix_of(name: str) -> tuple[str, str] | None:
+    """``mask_a`` -> (``a``, ``mask``); None for a stem that begins with no such word."""
+    first, _, *rest = [*_SEPARATOR.split(name), ""]
+    return ("".join(rest), first) if first.casefold() in MASK_WORDS and any(rest) else None

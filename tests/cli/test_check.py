@@ -49,6 +49,13 @@ def test_a_set_that_is_fit_is_exit_code_0(discs, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "0 errors, 0 warnings, 0 notes: ready to train on"
 
 
+def test_what_a_copy_does_not_mend_is_named_instead_of_promised(discs, capsys):
+    for seed in range(6):
+        Pillow.fromarray(np.zeros((33, 47), np.uint8)).save(discs / f"masks/{seed}.png")
+    assert check(discs) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "1 error, 0 warnings, 0 notes: not fit for training as it is; first mend no-foreground"
+
+
 def test_json_is_one_line_with_all_names(discs, capsys):
     assert check(discs, "--json") == 1
     told = capsys.readouterr()

@@ -44,6 +44,10 @@ def splits(found: FoundDataset) -> dict[str, str | None]:
         ("ISIC_Training_Data/ISIC_01.jpg", "ISIC_Training_Part1_GroundTruth/ISIC_01_segmentation.png"),
         ("07.png", "masks/07.png"),
         ("07.jpg", "07_mask.png"),
+        ("Häm 07.PNG", "Häm 07-GT.PNG"),
+        ("a 07.png", "mask_a 07.png"),
+        ("07.jpg", "07.png"),
+        ("img/07.png", "ann/07.png"),
         ("TCGA_1/TCGA_1_2.tif", "TCGA_1/TCGA_1_2_mask.tif"),
         ("Set/images/07.png", "Set/masks/07.png"),
     ],
@@ -53,6 +57,32 @@ def test_a_picture_and_its_mask(tmp_path, image, mask):
     assert pairs(found) == {image: mask}
     assert found.cases[0].is_plain
     assert not found.unpaired_images + found.unpaired_masks
+
+
+def test_classes_beside_their_pictures_are_told_by_words_that_come_again(tmp_path):
+    found = find_dataset(lay(tmp_path, *(f"case{case}{rest}.png" for case in (1, 2) for rest in ("", "_liver", "_spleen"))))
+    assert pairs(found) == {f"case{case}.png": f"case{case}_liver.png+case{case}_spleen.png" for case in (1, 2)}
+    assert {case.classes for case in found.cases} == {("liver", "spleen")}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a.png", "a_thumb.png", "b.png", "b_thumb.png"),                                        # one word alone may be anything
+        ("a.png", "a_1.png", "a_2.png", "b.png", "b_1.png", "b_2.png"),                          # frames
+        ("a.png", "a_liver.png", "a_spleen.png", "b.png", "b_liver.png", "b_spleen.png", "c.png"),
+        ("a.jpg", "a.png", "b.jpg"),
+        ("a.png", "a.tif"),
+    ],
+)
+def test_files_of_one_folder_are_no_pairs_by_a_likeness_that_some_lack(tmp_path, names):
+    with pytest.raises(PairingError, match="none that can be told to be the mask of another"):
+        find_dataset(lay(tmp_path, *names))
+
+
+def test_outlines_in_other_files_are_named(tmp_path):
+    with pytest.raises(PairingError, match=r"outlines in .xml files are not read: draw them into one mask"):
+        find_dataset(lay(tmp_path, "Tissue Images/a.tif", "Annotations/a.xml"))
 
 
 def test_the_field_of_view_of_drive_is_not_taken_for_its_masks(tmp_path):
