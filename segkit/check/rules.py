@@ -13,6 +13,9 @@ from segkit.check.report import Evidence, Finding
 from segkit.errors import ShapeError
 from segkit.layouts import FoundCase
 
+FEWEST_ALIKE = 4
+"""Masks that are the same by chance in no set."""
+
 Rule = Callable[[Evidence], Iterator[Finding]]
 
 MOSTLY = 0.5
@@ -257,6 +260,17 @@ def empty_masks(evidence: Evidence) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def same_masks(evidence: Evidence) -> Iterator[Finding]:
+    """One drawing for all pictures: an export gone wrong, or a field of view."""
+    drawn = {number: mask for number, mask in evidence.masks.items() if evidence.foreground[number] > 0}
+    if len(drawn) >= FEWEST_ALIKE and len({mask.sha for mask in drawn.values()}) == 1 and len({image.sha for image in evidence.images.values()}) > 1:
+        yield Finding(
+            "warning", "same-masks",
+            f"{evidence.share(len(drawn))} masks are one and the same drawing: a network would learn the place and not look at the picture",
+            "is it a field of view, or was one mask saved under all names?", evidence.mask_names(drawn),
+        )  # fmt: skip
+
+
 def copies(evidence: Evidence) -> Iterator[Finding]:
     """The same pixels twice: with one mask or with several."""
     exact = [pair for pair in evidence.twins if pair.exact]
@@ -452,6 +466,7 @@ RULES: tuple[Rule, ...] = (
     overlapping_classes,
     swapped,
     empty_masks,
+    same_masks,
     copies,
     near_copies,
     leaks,

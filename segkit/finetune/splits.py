@@ -100,8 +100,8 @@ def divide(shelf: Shelf, *, validation_share: float | None = None, test_share: f
         notes.append(f"{len(_of(sides, VALIDATION))} cases that choose the best weights were drawn")
     if not _of(sides, TRAIN) or not _of(sides, VALIDATION):
         raise SettingsError(
-            f"{len(sides)} cases of {len({groups[number] for number in sides})} groups can't be divided into some to train on and some to validate on; "
-            "at least two groups (patients) are needed"
+            f"{_counted(len(sides), 'case')} of {_counted(len({groups[number] for number in sides}), 'group')} can't be divided into some to train on "
+            "and some to validate on; at least two groups (patients) are needed, and pictures of the same view are one"
         )
     return Division(dict(sorted(sides.items())), dict(enumerate(groups)), left_out, tuple(notes), seed)
 
@@ -207,6 +207,10 @@ class _Draw:
         there = self.held[list(cases)].any(axis=0)
         lacking = sum(int((there & ~self.held[list(side)].any(axis=0)).sum()) for side in (taken, rest))
         return lacking, abs(len(taken) / len(cases) - share)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _told_of_test(count: int, groups: int) -> str:

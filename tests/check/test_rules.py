@@ -22,7 +22,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...] | int]] = {
 
 FOR_A_PERSON = {
     *("values-unclear", "overlapping-classes", "swapped-set", "no-foreground", "empty-masks", "constant-slices", "saturated-pictures", "mixed-scales"),
-    *("remarks", "mixed-spacing", "missing-spacing", "tiny-class", "missing-class"),
+    *("remarks", "same-masks", "mixed-spacing", "missing-spacing", "tiny-class", "missing-class"),
 }
 """What `--fix` claims nothing of."""
 
@@ -141,6 +141,11 @@ def _one_inverted(root: Path) -> None:
 @fault("no-foreground", "error", 0)
 def _all_empty(root: Path) -> None:
     redraw(root, [np.zeros(SIZE, np.uint8)] * COUNT)
+
+
+@fault("same-masks", "warning", COUNT)
+def _one_mask_under_all_names(root: Path) -> None:
+    redraw(root, [mask(0)] * COUNT)
 
 
 @fault("empty-masks", "note", ("masks/00.png", "masks/01.png"))

@@ -86,7 +86,7 @@ def test_what_can_not_be_used_is_on_no_side() -> None:
 
 
 def test_one_group_can_not_be_divided() -> None:
-    with pytest.raises(SettingsError, match="3 cases of 1 groups can't be divided"):
+    with pytest.raises(SettingsError, match="3 cases of 1 group can't be divided"):
         divide(shelf(["a", "a", "a"]))
 
 

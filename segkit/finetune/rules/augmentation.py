@@ -20,8 +20,10 @@ def choose_flips(subject: Subject) -> list[Setting]:
         ("horizontal_flip", "left and right", subject.orientation.left_right),
         ("vertical_flip", "top and bottom", subject.orientation.top_bottom),
     ):
-        if subject.orientation.cases < FEWEST and key == "vertical_flip":
-            settings.append(Setting(f"augment.{key}", 0.0, f"{subject.orientation.cases} cases are too few to say whether it means something"))
+        if subject.orientation.cases < FEWEST:
+            few = f"fewer than {FEWEST} cases say nothing of {words}"
+            usual = (0.5, "which mostly are alike") if key == "horizontal_flip" else (0.0, "which mostly mean something")
+            settings.append(Setting(f"augment.{key}", usual[0], f"{few}, {usual[1]}"))
         elif side.effect > ONE_SIDED:
             settings.append(Setting(f"augment.{key}", 0.0, f"{words} mean something here: {side.what} lies to one side, by {side.effect:.1f} deviations"))
         else:

@@ -108,7 +108,7 @@ def _shrunk(subject: Subject, factor: float, finest: ClassMeasurements) -> Scale
     left = pixels / long_side
     if left >= WORTH_SHRINKING:
         return _native(subject, finest)
-    reason = f"{_told_of(finest)}, of which {left:.0%} are enough: small pictures are seen whole, and more of them in the time"
+    reason = f"{_told_of(finest)}, of which {left:.0%} are enough: a patch then sees more of what is around, and more of them go into the time"
     bounds = (min(1.0, height.highest / width.lowest) * pixels, min(1.0, width.highest / height.lowest) * pixels)
     return Scale(left, (height.median * left, width.median * left), bounds, Setting("preprocess.resize", {"kind": "long_side", "pixels": pixels}, reason))
 

@@ -47,6 +47,8 @@ def validation_seconds(subject: Subject, scale: Scale, patch: Setting, batch: Se
 
 def choose_tta(scale: Scale, patch: Setting, flips: Sequence[Setting]) -> Setting:
     """Mirror images at prediction too, where they cost little."""
-    if scale.is_shrunk and is_whole(scale, patch) and any(flip.value for flip in flips):
+    if not any(flip.value for flip in flips):
+        return Setting("predict.tta", False, "no mirror image is one of this set")
+    if scale.is_shrunk and is_whole(scale, patch):
         return Setting("predict.tta", True, "mirror images are predicted too and averaged: at this size that costs little")
     return Setting("predict.tta", False, "each mirror image would cost as much again as the picture itself")
