@@ -17,6 +17,8 @@ The run's folder afterwards holds what `segkit.train` leaves there, and::
     └── fold0/, fold1/, …    with --folds, a run each; model.safetensors above is their ensemble
 """
 
-from segkit.finetune.run import Plan, Request, Result, finetune, prepare
+from segkit.finetune.plan import Plan, Request
+from segkit.finetune.prepare import prepare
+from segkit.finetune.run import Result, finetune
 
 __all__ = ["Plan", "Request", "Result", "finetune", "prepare"]

@@ -1,0 +1,133 @@
+"""Before the training: look, divide, measure, derive, and try whether a few pictures can be learnt."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from segkit import __version__
+from segkit.checkpoint import load_model, locate_model
+from segkit.config import RunConfig, load_run
+from segkit.dataset import cases_of_split, find_cases
+from segkit.errors import TrainingError
+from segkit.finetune.machine import Machine, find_machine
+from segkit.finetune.orientation import Orientation, look_at_sides
+from segkit.finetune.plan import CONFIG, MANIFEST, Plan, Request
+from segkit.finetune.recipe import Recipe, Setting
+from segkit.finetune.rules import Subject, derive
+from segkit.finetune.smoke import choose_pictures, try_to_learn
+from segkit.finetune.splits import TRAIN, VALIDATION, divide, fold
+from segkit.finetune.survey import data_settings, survey, write_manifest
+from segkit.io import write_json, write_text
+from segkit.models import build_model
+from segkit.pretrained import load_network
+from segkit.train import Watcher
+from segkit.train.run import check_folder
+
+
+def prepare(request: Request, watcher: Watcher) -> Plan:
+    """Look, divide, measure, derive; write what was found and config.yaml, of each fold its own."""
+    check_folder(request.folder, resume=False)
+    start = None if request.start is None else load_model(request.start).run
+    machine = find_machine(request.device, request.precision)
+    looked = survey(request.dataset, request.folder, request.labels, watcher.scan)
+    for note in looked.notes:
+        watcher.note(note)
+    shelf = looked.shelf()
+    division = divide(shelf, validation_share=request.validation_share, test_share=request.test_share, seed=request.seed)
+    divisions = tuple(fold(division, shelf, request.folds)) if request.folds else (division,)
+    places = [request.folder / f"fold{number}" for number in range(request.folds)] or [request.folder]
+    for part, place in zip(divisions, places, strict=True):
+        write_manifest(looked, part, place / MANIFEST)
+        write_json(place / "splits.json", part.to_json(looked.names))
+    for note in division.notes:
+        watcher.note(note)
+    data = data_settings(looked, places[0] / MANIFEST)
+    orientation = look_at_sides(cases_of_split(data, TRAIN), data, watcher.scan)
+    subject = Subject(
+        (request.dataset.parent if request.dataset.is_file() else request.dataset).resolve().name,
+        looked.measurements,
+        looked.labels,
+        orientation,
+        len(divisions[0].of(TRAIN)),
+        len(divisions[0].of(VALIDATION)),
+    )
+    recipe = compose(request, subject, machine, start)
+    write_json(request.folder / "check.json", looked.report.to_json())
+    _record(request, subject, orientation, machine, recipe)
+    configs = []
+    for place in places:
+        write_text(place / CONFIG, recipe.to_yaml())
+        configs.append(place / CONFIG)
+    run = load_run(configs[0])
+    if request.start is not None:
+        tell_start(run, request.folder, watcher)
+    return Plan(looked, divisions, recipe, machine, tuple(configs), orientation.belonging)
+
+
+def compose(request: Request, subject: Subject, machine: Machine, start: RunConfig | None) -> Recipe:
+    """The derived settings between those that say what is trained on and those that were asked for."""
+    labels = subject.labels
+    data = [
+        Setting("description", f"{', '.join(labels.foreground)} in {subject.name}"),
+        Setting("data.manifest", MANIFEST, "beside this file; splits.json says how it was divided"),
+        Setting("data.split", TRAIN),
+        Setting("data.validation_split", VALIDATION),
+        Setting("data.labels", labels.mapping, "as given with --labels" if request.labels is not None else "as the data set says, or its masks"),
+        *([Setting("data.ignore", f"#{labels.ignore:06x}" if labels.colour else labels.ignore)] if labels.ignore is not None else []),
+        *([Setting("data.mask_threshold", labels.threshold, "the masks are not clean: above it a pixel is drawn")] if labels.threshold is not None else []),
+    ]
+    asked = [
+        *([Setting("train.start_from", str(locate_model(request.start).resolve()), "given with --from")] if request.start is not None else []),
+        *([Setting("train.freeze", "encoder", "given with --freeze")] if request.freeze else []),
+        *([Setting("train.freeze_epochs", request.freeze_epochs, "rounds through the training slices")] if request.freeze_epochs is not None else []),
+        *([Setting("train.patience", request.patience, "given with --patience")] if request.patience is not None else []),
+        *([Setting("train.device", request.device, "given with --device")] if request.device != "auto" else []),
+        *([Setting("train.precision", request.precision, "given with --precision")] if request.precision != "auto" else []),
+        Setting("train.seed", request.seed),
+    ]
+    derived = derive(subject, request.minutes, machine, start=start)
+    heading = (
+        f"{subject.name}: {subject.measurements.cases} cases; derived by segkit {__version__} finetune, each setting with its reason.",
+        f"The same again, or with changes: segkit train {CONFIG} -o OTHER_FOLDER",
+    )
+    return Recipe(heading, (*data, *derived, *asked)).with_overrides(request.overrides)
+
+
+def _record(request: Request, subject: Subject, orientation: Orientation, machine: Machine, recipe: Recipe) -> None:
+    """What a report needs to know, and a person who asks why."""
+    measured = {"measurements": asdict(subject.measurements), "orientation": asdict(orientation), "machine": str(machine)}
+    write_json(request.folder / "measurements.json", measured)
+    write_json(request.folder / "settings.json", recipe.reasons())
+
+
+def tell_start(run: RunConfig, folder: Path, watcher: Watcher) -> None:
+    """What the network keeps of the model to begin with: a line for each class, and for the rest."""
+    assert run.train.start_from is not None
+    report = load_network(build_model(run.model), run.train.start_from, tuple(run.data.labels))
+    told = [line for line in report.lines() if not line.startswith("class ")]
+    for line in (*told, *(f"{name:<16} {_kept(name, known)}" for name, known in report.classes.items())):
+        watcher.note(line)
+    write_json(folder / "start.json", asdict(report))
+
+
+def _kept(name: str, known: str | None) -> str:
+    if known is None:
+        return "starts fresh"
+    return "keeps its rows of the head" + ("" if known == name else f", those of {known}")
+
+
+def try_first(request: Request, plan: Plan, watcher: Watcher) -> None:
+    """The smoke test; raises TrainingError in plain words where training would be in vain."""
+    run = load_run(plan.configs[0])
+    training, _ = find_cases(run.data, run.train.seed)
+    used = plan.divisions[0].of(TRAIN)
+    chosen = choose_pictures(plan.survey.held[used], request.seed)
+    smoke = try_to_learn(run, [training[number] for number in chosen], plan.machine, plan.belonging)
+    write_json(request.folder / "smoke.json", smoke.to_json())
+    if smoke.fault is not None:
+        raise TrainingError(f"{request.dataset}: {smoke.fault}")
+    dice = ", ".join(f"{name} {value:.2f}" for name, value in smoke.trial.dice.items())
+    for line in (f"{len(chosen)} pictures learnt by heart in {smoke.trial.seconds:.0f} s: Dice {dice}", smoke.doubt):
+        if line is not None:
+            watcher.note(line)
