@@ -9,6 +9,7 @@ Guo, Pleiss, Sun and Weinberger, ICML 2017, https://arxiv.org/abs/1706.04599
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class ExpectedDice(BaseModel):
 
     at_half, at_one : where that probability is 1/2 and where it is 1
     when_empty : where nothing is found: how often that was right
+    learnt_from : in words: "24 cases", "29 parts of 2 cases"
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +42,7 @@ class ExpectedDice(BaseModel):
     at_half: float
     at_one: float
     when_empty: float = Field(ge=0, le=1)
+    learnt_from: str = ""
 
     def of(self, confidence: float) -> float:
         """For a case with this mean probability over the pixels of all foreground classes; NaN where there are none."""
@@ -127,30 +130,91 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
-def fit_expected_dice(confidence: Floats, dice: Floats) -> ExpectedDice | None:
-    """The line of least squares that never falls; None of fewer than `FEWEST_CASES` cases in which something was found.
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in cases, or in parts of cases, and what it was worth.
+
+    confidence : (N,) mean probability over the foreground that was found, NaN where there was none
+    dice : (N,); where nothing was found 1 if nothing is there, else 0
+    weight : (N,) what each counts; None for all the same
+
+    Raises
+    ------
+    ShapeError
+        Not as many of one as of the other.
+    """
+
+    confidence: Floats
+    dice: Floats
+    weight: Floats | None = None
+
+    def __post_init__(self) -> None:
+        if self.confidence.shape != self.dice.shape or self.confidence.ndim != 1:
+            raise ShapeError(f"confidence has shape {self.confidence.shape}, dice {self.dice.shape}; expected (N,) of both")
+
+    @property
+    def empty(self) -> NDArray[np.bool_]:
+        return np.isnan(self.confidence)
+
+    def __len__(self) -> int:
+        """How many in which something was found."""
+        return int((~self.empty).sum())
+
+    def slope(self) -> float:
+        """Of the line of least squares through those in which something was found; 0 where less confidence came with better masks, or all are as sure."""
+        weight = np.ones_like(self.dice) if self.weight is None else self.weight
+        x, y, w = (values[~self.empty].astype(np.float64) for values in (self.confidence, self.dice, weight))
+        if not w.sum() > 0:
+            return 0.0
+        apart = x - (w * x).sum() / w.sum()
+        return max(0.0, float((w * apart * y).sum() / (w * apart**2).sum())) if (w * apart**2).any() else 0.0
+
+
+def fit_expected_dice(cases: Found, parts: Found | None = None) -> ExpectedDice | None:
+    """The line of least squares that never falls; None where neither cases nor parts are `FEWEST_CASES` in which something was found.
 
     Parameters
     ----------
-    confidence : (N,) mean probability over the foreground that was found, NaN where there was none
-    dice : (N,) of the case; where nothing was found 1 if nothing is there, else 0
+    parts : of the same cases (slices, tiles); of too few cases the line takes its slope from them, and its level, as always, from the cases
 
     Notes
     -----
     A straight line and not a staircase (isotonic regression): it gives no two cases the same place in the list of those to review. Where less
     confidence came with better masks the line is level: then confidence says nothing. A validation set in which something was always found knows
     nothing of empty masks, and they are expected to be wrong, so that somebody looks.
+
+    The Dice of a case is that of its parts, weighted by their pixels, and so is its confidence, so that a weighted slope through parts is near to that
+    through cases. How far cases of different patients lie from the line, parts of two pictures do not know.
     """
-    if confidence.shape != dice.shape or confidence.ndim != 1:
-        raise ShapeError(f"confidence has shape {confidence.shape}, dice {dice.shape}; expected (N,) of both")
-    empty = np.isnan(confidence)
-    x, y = confidence[~empty].astype(np.float64), dice[~empty].astype(np.float64)
-    if len(x) < FEWEST_CASES:
+    count = len(cases)
+    if count >= FEWEST_CASES:
+        slope, learnt_from = cases.slope(), f"{len(cases.dice)} cases"
+    elif parts is not None and count > 0 and len(parts) >= FEWEST_CASES:
+        slope, learnt_from = parts.slope(), f"{len(parts)} parts of {count} case{'s' if count > 1 else ''}"
+    else:
         return None
-    apart = x - x.mean()
-    slope = max(0.0, float((apart * y).sum() / (apart**2).sum())) if apart.any() else 0.0
-    at_one = float(y.mean() + slope * (1 - x.mean()))
-    return ExpectedDice(at_half=at_one - slope / 2, at_one=at_one, when_empty=float(dice[empty].mean()) if empty.any() else 0.0)
+    empty = cases.empty
+    at_one = float(cases.dice[~empty].mean() + slope * (1 - cases.confidence[~empty].mean()))
+    when_empty = float(cases.dice[empty].mean()) if empty.any() else 0.0
+    return ExpectedDice(at_half=at_one - slope / 2, at_one=at_one, when_empty=when_empty, learnt_from=learnt_from)
+
+
+def rank_correlation(expected: Floats, true: Floats) -> float | None:
+    """Spearman's r of two (N,) arrays: whether what was expected to be worse was worse; None of fewer than three, or where one of the two is constant.
+
+    >>> import numpy as np
+    >>> rank_correlation(np.array([0.2, 0.5, 0.9]), np.array([0.1, 0.8, 0.7]))
+    0.5
+    """
+    if len(expected) < 3 or np.ptp(expected) == 0 or np.ptp(true) == 0:
+        return None
+    return round(float(np.corrcoef(_ranks(expected), _ranks(true))[0, 1]), 12)
+
+
+def _ranks(values: Floats) -> Floats:
+    """1 for the smallest; equal ones share the mean of theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[places])
 
 
 def _check(logits: Floats, truth: NDArray[np.integer]) -> None:

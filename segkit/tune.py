@@ -5,14 +5,14 @@
     score_cases     the network looks at each case once, as it is and in the mirror images that training knew
     tune            steps: the mirror images' mean; then for each class a smallest size, the largest piece alone, holes filled;
                     taken where the gain is larger than `SMALLEST_GAIN` and than its own standard error
-    calibrate       under these settings: a temperature, and the Dice that a case can be expected to have
+
+and `segkit.calibrate` learns from the same scores how sure to be under these settings.
 
 Each step is measured on top of those that were taken before it, from the stored scores: nothing is scored a second time. The settings go into the model::
 
     scored = list(score_cases(model, cases))
     tuning = tune(scored, model.labels, model.run.predict, object_sizes(training_masks))
-    calibration = calibrate(scored, tuning.predict)
-    save_model(path, file.run.model_copy(update={"predict": calibration.predict}), file.weights, file.card)
+    save_model(path, file.run.model_copy(update={"predict": tuning.predict}), file.weights, file.card)
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.confidence import calibration_error, fit_expected_dice, fit_temperature, softmax
 from segkit.config import PredictSettings
 from segkit.evaluation import score_case
 from segkit.image import Image
@@ -44,6 +43,9 @@ FEWEST_GROUPS = 3
 
 SAMPLE = 2**14
 """Pixels of a case that probabilities are kept of, evenly spread."""
+
+ALL_SAMPLES = 2**21
+"""Pixels of all cases together: where there are many cases, fewer are kept of each."""
 
 SMALLEST_PROBABILITY = 2.0**-24
 """What float16 can tell from 0."""
@@ -70,12 +72,14 @@ class Seen:
     logits : (N, K) logarithms of the probabilities of pixels whose truth is known, evenly spread
     truth : (N,) their classes
     foreground : (M, K) the same of pixels that were found to be foreground
+    places : (M,) where these are among all pixels of the case
     """
 
     indices: NDArray[np.uint8]
     logits: NDArray[np.float32]
     truth: NDArray[np.uint8]
     foreground: NDArray[np.float32]
+    places: NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +129,10 @@ class Tuning:
         return ["step", "dice_before", "dice_after", "gain", "standard_error", "groups", "decision"], rows
 
 
-def score_cases(model: Model, cases: Iterable[TuningCase]) -> Iterator[ScoredCase]:
-    """One pass of the network over each case; of a cross-validation each fold's model over its own cases, all chained into one list.
+def score_cases(model: Model, cases: Iterable[TuningCase], sample: int | None = None) -> Iterator[ScoredCase]:
+    """One pass of the network over each case; of a cross-validation each fold's model over its own cases.
+
+    `sample` is the number of pixels that probabilities are kept of, `SAMPLE` unless told.
 
     Raises
     ------
@@ -135,33 +141,49 @@ def score_cases(model: Model, cases: Iterable[TuningCase]) -> Iterator[ScoredCas
     MemoryError
         Not even small windows of it fit.
     """
-    flips, tiles = known_flips(model.run.augment), model.run.predict.tiles
+    flips, tiles, sample = known_flips(model.run.augment), model.run.predict.tiles, SAMPLE if sample is None else sample
     for case in cases:
         plain, mirrored = (Walk(case.image, model, PredictSettings(tiles=tiles), keep_probabilities=True) for _ in range(2))
         bands = scored_bands(plain, model, tiles, flips[:1])
         if len(flips) == 1:
             for plane, band in bands:
                 plain.take(plane, band)
-            yield ScoredCase(case.name, case.group, case.truth, _seen(plain.result(), case.truth), None)
+            yield ScoredCase(case.name, case.group, case.truth, _seen(plain.result(), case.truth, sample), None)
             continue
         for (plane, band), (_, others) in zip(bands, scored_bands(mirrored, model, tiles, flips[1:]), strict=True):
             plain.take(plane, band)
             mirrored.take(plane, Band(band.row, (band.logits + (len(flips) - 1) * others.logits) / len(flips)))
-        yield ScoredCase(case.name, case.group, case.truth, _seen(plain.result(), case.truth), _seen(mirrored.result(), case.truth))
+        yield ScoredCase(case.name, case.group, case.truth, _seen(plain.result(), case.truth, sample), _seen(mirrored.result(), case.truth, sample))
 
 
-def _seen(found: Segmentation, truth: Mask) -> Seen:
+def samples_each(cases: int) -> int:
+    """Pixels to keep probabilities of, of each of so many cases."""
+    return max(1, min(SAMPLE, ALL_SAMPLES // max(1, cases)))
+
+
+def _seen(found: Segmentation, truth: Mask, sample: int) -> Seen:
     """Of the probabilities a sample is kept: all pixels of all cases would fill the memory."""
+    indices = found.mask.indices
+    known, places = _some(np.flatnonzero(truth.indices != IGNORE_INDEX), sample), _some(np.flatnonzero(indices), sample)
+    return Seen(indices, log_probabilities(found, known), truth.indices.ravel()[known], log_probabilities(found, places), places)
+
+
+def known_sample(found: Segmentation, truth: Mask, sample: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """(N, K) logarithms of the probabilities, and (N,) true classes, of at most so many pixels whose truth is known, evenly spread."""
+    places = _some(np.flatnonzero(truth.indices != IGNORE_INDEX), sample)
+    return log_probabilities(found, places), truth.indices.ravel()[places]
+
+
+def _some(places: NDArray[np.intp], sample: int) -> NDArray[np.intp]:
+    return places[:: max(1, -(-len(places) // sample))]
+
+
+def log_probabilities(found: Segmentation, places: NDArray[np.intp]) -> NDArray[np.float32]:
+    """(N, K) at (N,) places among all pixels, of a segmentation that has kept its probabilities."""
     assert found.probabilities is not None
-    indices, flat = found.mask.indices, found.probabilities.reshape(len(found.probabilities), -1)
-    known, foreground = np.flatnonzero(truth.indices != IGNORE_INDEX), np.flatnonzero(indices)
-
-    def sample(places: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        places = places[:: max(1, -(-len(places) // SAMPLE))]
-        return places, np.log(flat[:, places].T.astype(np.float32).clip(SMALLEST_PROBABILITY))
-
-    places, logits = sample(known)
-    return Seen(indices, logits, truth.indices.ravel()[places], sample(foreground)[1])
+    flat = found.probabilities.reshape(len(found.probabilities), -1)
+    logits: NDArray[np.float32] = np.log(flat[:, places].T.astype(np.float32).clip(SMALLEST_PROBABILITY))
+    return logits
 
 
 def object_sizes(truths: Iterable[Mask]) -> dict[str, NDArray[np.int64]]:
@@ -204,39 +226,14 @@ def smallest_size(sizes: NDArray[np.int64]) -> int:
     return int(np.percentile(sizes, SIZE_PERCENTILE)) if len(sizes) else 0
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """The settings with a temperature and the line of expected Dice in them, and what they do on the cases that they were learnt from.
-
-    before, after : expected calibration error over all pixels of known truth, without and with the temperature
-    cases : that they were learnt from
-    """
-
-    predict: PredictSettings
-    before: float
-    after: float
-    cases: int
-
-
-def calibrate(scored: Sequence[ScoredCase], predict: PredictSettings) -> Calibration:
-    """Learn from the same scores how sure to be; mirror images and post-processing are as `predict` says.
-
-    One number from some hundred thousand pixels is hardly learnt by heart; the error of other cases is a little larger all the same. An ensemble
-    is calibrated by what its members said, each of cases that it was not trained on; together they are a little less sure than one by itself.
-    """
-    seen = [case.seen(predict.tta) for case in scored]
-    logits, truth = np.concatenate([one.logits for one in seen]), np.concatenate([one.truth for one in seen])
-    temperature = fit_temperature(logits.astype(np.float64), truth)
-    sure = np.array([_mean_confidence(one.foreground / temperature) for one in seen])
-    dice = np.array([case_dice(case, predict) for case in scored])
-    settings = predict.model_copy(update={"temperature": temperature, "expected_dice": fit_expected_dice(sure, dice)})
-    before, after = (_calibration_error(logits / one, truth) for one in (1.0, temperature))
-    return Calibration(settings, before, after, len(scored))
-
-
 def case_dice(case: ScoredCase, predict: PredictSettings) -> float:
     """Mean Dice over the foreground classes that are in one of the two masks; 1 where there is none in either."""
-    found = [dice for dice in _dice(case, predict).values() if not math.isnan(dice)]
+    return mean_dice(_dice(case, predict))
+
+
+def mean_dice(classes: Mapping[str, float]) -> float:
+    """Over the classes that are in one of the two masks (the others are NaN); 1 where there is none in either."""
+    found = [dice for dice in classes.values() if not math.isnan(dice)]
     return float(np.mean(found)) if found else 1.0
 
 
@@ -246,15 +243,6 @@ def _dice(case: ScoredCase, settings: PredictSettings) -> dict[str, float]:
     tidied = tidy(case.seen(settings.tta).indices, settings.postprocess, labels.names)
     scores = score_case(case.name, Mask(tidied, labels, case.truth.spacing_mm), case.truth, ("dice",)).classes
     return {name: one.scores["dice"] for name, one in scores.items()}
-
-
-def _mean_confidence(logits: NDArray[np.float32]) -> float:
-    return float(softmax(logits).max(axis=1).mean()) if len(logits) else math.nan
-
-
-def _calibration_error(logits: NDArray[np.floating], truth: NDArray[np.uint8]) -> float:
-    probabilities = softmax(logits)
-    return calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth)
 
 
 class _Search:

@@ -15,6 +15,7 @@ FLOORS = """
     cli
     compare finetune
     train
+    calibrate
     tune
     folder evaluation check export
     attend

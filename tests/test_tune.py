@@ -18,7 +18,7 @@ from segkit.labels import Labels, Mask
 from segkit.patches import TileSettings
 from segkit.postprocess import PieceRules, PostprocessSettings
 from segkit.predict import Model, load, segment
-from segkit.tune import ScoredCase, Seen, TuningCase, calibrate, case_dice, object_sizes, score_cases, smallest_size, tune
+from segkit.tune import ScoredCase, Seen, TuningCase, case_dice, object_sizes, samples_each, score_cases, smallest_size, tune
 
 LABELS = Labels(("background", "nerve", "vessel"), (0, 7, 200))
 
@@ -35,7 +35,7 @@ def seen(indices: NDArray[np.uint8], *said: float, truth: tuple[int, ...] = (), 
     """Two classes: pixels for which class 1 was said to have these probabilities, and the probability of all that was found."""
     both = np.array([[1 - one, one] for one in said], np.float32).reshape(-1, 2)
     found = np.full((np.count_nonzero(indices), 2), [1 - foreground, foreground], np.float32)
-    return Seen(indices, np.log(both), np.array(truth, np.uint8), np.log(found))
+    return Seen(indices, np.log(both), np.array(truth, np.uint8), np.log(found), np.flatnonzero(indices))
 
 
 def decisions(scored: list[ScoredCase], **sizes: list[int]) -> dict[str, tuple[float, bool]]:
@@ -146,27 +146,6 @@ def test_one_pass_gives_the_masks_without_and_with_mirror_images(disc_run: Path,
         np.testing.assert_array_equal(segment(image, model, PredictSettings(tiles=tiles, tta=True)).mask.indices, found.mirrored.indices)
 
 
-def test_a_temperature_is_learnt_from_all_cases_and_tells_what_it_mends() -> None:
-    """0.9 is said of ten pixels of which eight are right: log 9 / T = log 4, and then what is said is right."""
-    scored = [ScoredCase(g, g, Mask(TRUTH, LABELS), seen(TRUTH, *[0.9] * 5, truth=(0, 1, 1, 1, 1), foreground=0.9), None) for g in "ab"]
-    found = calibrate(scored, PredictSettings(tiles=TileSettings(overlap=0.5)))
-    assert found.predict.temperature == pytest.approx(np.log(9) / np.log(4), rel=1e-3)
-    assert (found.before, found.after, found.cases) == (pytest.approx(0.1, abs=1e-6), pytest.approx(0, abs=1e-3), 2)
-    assert (found.predict.tiles.overlap, found.predict.expected_dice) == (0.5, None)           # two cases are too few for a line
-
-
-def test_the_expected_dice_of_a_case_is_learnt_from_tempered_probabilities_and_tidied_masks() -> None:
-    """Of sure cases the tidied mask is right, of unsure ones half of a class is missing (Dice 2/3 and 1)."""
-    rules = PredictSettings(postprocess=PostprocessSettings(classes={"nerve": PieceRules(largest_only=True)}))
-    half = draw("111...", "......", "1....2")                                                   # nerve: 2 · 3 / (3 + 9) = 1/2, vessel 1
-    calm = [seen(SPECK, 0.9, truth=(1,), foreground=0.9), seen(half, 0.9, truth=(1,), foreground=0.6)]
-    scored = [ScoredCase(f"{n}", f"{n}", Mask(TRUTH, LABELS), calm[n % 2], None) for n in range(8)]
-    found = calibrate(scored, rules).predict
-    assert found.expected_dice is not None
-    sure, unsure = (1 / (1 + (1 / one - 1) ** (1 / found.temperature)) for one in (0.9, 0.6))
-    assert (found.expected_dice.of(sure), found.expected_dice.of(unsure)) == pytest.approx((1, 0.75))
-
-
 def test_the_dice_of_a_case_leaves_out_what_is_in_neither_mask() -> None:
     only = draw("11.1..", "......", "......")
     assert case_dice(case("a", draw("11....", "......", "......"), only), PredictSettings()) == pytest.approx(0.8)
@@ -188,7 +167,13 @@ def test_of_a_case_a_sample_of_known_pixels_and_of_the_foreground_is_kept(disc_r
     np.testing.assert_array_equal(scored.plain.truth, truth.ravel()[places])
     np.testing.assert_allclose(np.exp(scored.plain.logits), probabilities.reshape(2, -1)[:, places].T, atol=1e-3)
     assert 0 < len(scored.plain.foreground) <= 100
+    np.testing.assert_allclose(np.exp(scored.plain.foreground), probabilities.reshape(2, -1)[:, scored.plain.places].T, atol=1e-3)
+    assert (scored.plain.indices.ravel()[scored.plain.places] == 1).all()
     assert (scored.plain.foreground[:, 1] >= scored.plain.foreground[:, 0]).all()
+
+
+def test_of_many_cases_fewer_pixels_each_are_kept() -> None:
+    assert [samples_each(count) for count in (0, 1, 128, 256, 2**30)] == [2**14, 2**14, 2**14, 2**13, 1]
 
 
 def test_without_mirror_images_in_training_none_are_tried(disc_run: Path) -> None:

@@ -34,14 +34,16 @@ if TYPE_CHECKING:
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True, help="Numbers to train with.")
 @click.option("--no-smoke-test", is_flag=True, help="Train also where a few pictures can't be learnt by heart.")
 @click.option("--dry-run", is_flag=True, help="Stop when the settings are written, and print them.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder, wherever it stopped; its settings stay, and need not be given again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-def finetune(dataset: Path, folder: Path, dry_run: bool, as_json: bool, quiet: bool, **options: Any) -> int:
+def finetune(dataset: Path, folder: Path, dry_run: bool, resume: bool, as_json: bool, quiet: bool, **options: Any) -> int:
     """Turn the pictures and masks in DATASET into a model, without any settings.
 
     DATASET is what `segkit check` takes: a folder in any of the usual layouts, or a table. It is measured, the settings are derived from what was
     measured and written with their reasons to config.yaml in the folder of the run, and the model is scored on cases that it was never trained on.
     """
+    from segkit.errors import SettingsError
     from segkit.finetune import finetune as run_finetuning
     from segkit.finetune import prepare
 
@@ -50,20 +52,62 @@ def finetune(dataset: Path, folder: Path, dry_run: bool, as_json: bool, quiet: b
     def watching() -> AbstractContextManager[Watcher]:
         return _watcher(quiet)
 
+    if dry_run and resume:
+        raise SettingsError("--dry-run writes the settings anew, --resume goes on with those that are written; give one of the two")
     if dry_run:
         with watching() as watcher:
-            plan = prepare(request, watcher)
-        click.echo(plan.recipe.to_yaml(), nl=False)
+            prepare(request, watcher)
+        click.echo(request.configs[0].read_text("utf-8"), nl=False)
         return 0
-    result = run_finetuning(request, watching)
+    if resume:
+        request = _as_begun(request)
+    try:
+        result = run_finetuning(request, watching, resume=resume)
+    except (KeyboardInterrupt, SystemExit):
+        click.echo(f"stopped; go on with: segkit {_again()}", err=True)
+        raise
     stopped = result.interrupted
     if stopped is not None and stopped.signal is not None:
-        place = folder / f"fold{len(result.outcomes) - 1}" if request.folds else folder
-        command = shlex.join(["segkit", "train", str(place / "config.yaml"), "-o", str(place), "--resume"])
-        click.echo(f"stopped at step {stopped.steps}; go on with: {command}", err=True)
+        click.echo(f"stopped at step {stopped.steps}; go on with: segkit {_again()}", err=True)
         return 128 + stopped.signal
     _tell(result, folder, as_json)
     return 0
+
+
+OPTIONS = {
+    "dataset": "dataset",
+    "minutes": "minutes",
+    "labels": "labels",
+    "mask_threshold": "labels",
+    "start": "start",
+    "freeze": "freeze",
+    "patience": "patience",
+    "val_split": "validation_share",
+    "test_split": "test_share",
+    "folds": "folds",
+    "overrides": "overrides",
+    "seed": "seed",
+    "device": "device",
+    "precision": "precision",
+    "no_smoke_test": "smoke_test",
+}
+"""Parameter -> the field of the request that it becomes."""
+
+
+def _as_begun(asked: Request) -> Request:
+    """The request that the run was begun with; what is given again must be the same."""
+    from segkit.finetune.plan import require_same, take_up
+
+    context = click.get_current_context()
+    given = {field for name, field in OPTIONS.items() if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    begun, _ = take_up(asked.folder)
+    require_same(asked, begun, given | ({"freeze_epochs"} if "freeze" in given else set()))
+    return begun
+
+
+def _again() -> str:
+    given = click.get_current_context().obj
+    return shlex.join(given if "--resume" in given else [*given, "--resume"])
 
 
 def _request(dataset: Path, folder: Path, *, freeze: str | None, start: str | None, **options: Any) -> Request:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,37 +13,40 @@ from segkit.dataset import cases_of_split, find_cases
 from segkit.errors import TrainingError
 from segkit.finetune.machine import Machine, find_machine
 from segkit.finetune.orientation import Orientation, look_at_sides
-from segkit.finetune.plan import CONFIG, MANIFEST, Plan, Request
+from segkit.finetune.plan import CONFIG, MANIFEST, Plan, Request, keep
 from segkit.finetune.recipe import Recipe, Setting
 from segkit.finetune.rules import Subject, derive
 from segkit.finetune.smoke import choose_pictures, try_to_learn
-from segkit.finetune.splits import TRAIN, VALIDATION, divide, fold
-from segkit.finetune.survey import data_settings, survey, write_manifest
+from segkit.finetune.splits import TRAIN, VALIDATION, Division, divide, fold
+from segkit.finetune.survey import Survey, data_settings, survey, write_manifest
 from segkit.io import write_json, write_text
 from segkit.models import build_model
 from segkit.pretrained import load_network
 from segkit.train import Watcher
 from segkit.train.run import check_folder
 
+SMOKE = "smoke.json"
+
 
 def prepare(request: Request, watcher: Watcher) -> Plan:
-    """Look, divide, measure, derive; write what was found and config.yaml, of each fold its own."""
-    check_folder(request.folder, resume=False)
+    """Look, divide, measure, derive; write what was found and config.yaml, of each fold its own.
+
+    Raises
+    ------
+    SettingsError, PairingError, MaskValuesError
+        The request does not fit the data, or the folder holds a run.
+    """
+    for place in dict.fromkeys((request.folder, *(path for path in request.folder.glob("fold[0-9]*") if path.is_dir()), *request.places)):
+        check_folder(place, resume=False)
+    (request.folder / SMOKE).unlink(missing_ok=True)                # of an earlier try, perhaps with other settings
+    keep(request, None)
     start = None if request.start is None else load_model(request.start).run
     machine = find_machine(request.device, request.precision)
     looked = survey(request.dataset, request.folder, request.labels, watcher.scan)
     for note in looked.notes:
         watcher.note(note)
-    shelf = looked.shelf()
-    division = divide(shelf, validation_share=request.validation_share, test_share=request.test_share, seed=request.seed)
-    divisions = tuple(fold(division, shelf, request.folds)) if request.folds else (division,)
-    places = [request.folder / f"fold{number}" for number in range(request.folds)] or [request.folder]
-    for part, place in zip(divisions, places, strict=True):
-        write_manifest(looked, part, place / MANIFEST)
-        write_json(place / "splits.json", part.to_json(looked.names))
-    for note in division.notes:
-        watcher.note(note)
-    data = data_settings(looked, places[0] / MANIFEST)
+    divisions = _divide(request, looked, watcher)
+    data = data_settings(looked, request.places[0] / MANIFEST)
     orientation = look_at_sides(cases_of_split(data, TRAIN), data, watcher.scan)
     subject = Subject(
         (request.dataset.parent if request.dataset.is_file() else request.dataset).resolve().name,
@@ -55,14 +59,28 @@ def prepare(request: Request, watcher: Watcher) -> Plan:
     recipe = compose(request, subject, machine, start)
     write_json(request.folder / "check.json", looked.report.to_json())
     _record(request, subject, orientation, machine, recipe)
-    configs = []
-    for place in places:
-        write_text(place / CONFIG, recipe.to_yaml())
-        configs.append(place / CONFIG)
-    run = load_run(configs[0])
+    for config in request.configs:
+        write_text(config, recipe.to_yaml())
+    run = load_run(request.configs[0])
     if request.start is not None:
         tell_start(run, request.folder, watcher)
-    return Plan(looked, divisions, recipe, machine, tuple(configs), orientation.belonging)
+    chosen = choose_pictures(looked.held[divisions[0].of(TRAIN)], request.seed)
+    plan = Plan(tuple(int(number) for number in chosen), orientation.belonging)
+    keep(request, plan)
+    return plan
+
+
+def _divide(request: Request, looked: Survey, watcher: Watcher) -> list[Division]:
+    """The sides of the cases, of each fold its own, written as its manifest and splits.json."""
+    shelf = looked.shelf()
+    division = divide(shelf, validation_share=request.validation_share, test_share=request.test_share, seed=request.seed)
+    divisions = fold(division, shelf, request.folds) if request.folds else [division]
+    for part, place in zip(divisions, request.places, strict=True):
+        write_manifest(looked, part, place / MANIFEST)
+        write_json(place / "splits.json", part.to_json(looked.names))
+    for note in division.notes:
+        watcher.note(note)
+    return divisions
 
 
 def compose(request: Request, subject: Subject, machine: Machine, start: RunConfig | None) -> Recipe:
@@ -117,17 +135,21 @@ def _kept(name: str, known: str | None) -> str:
     return "keeps its rows of the head" + ("" if known == name else f", those of {known}")
 
 
+def is_tried(folder: Path) -> bool:
+    """Whether the smoke test was passed; one that was not is done again."""
+    return (folder / SMOKE).exists() and json.loads((folder / SMOKE).read_text("utf-8"))["fault"] is None
+
+
 def try_first(request: Request, plan: Plan, watcher: Watcher) -> None:
     """The smoke test; raises TrainingError in plain words where training would be in vain."""
-    run = load_run(plan.configs[0])
+    run = load_run(request.configs[0])
     training, _ = find_cases(run.data, run.train.seed)
-    used = plan.divisions[0].of(TRAIN)
-    chosen = choose_pictures(plan.survey.held[used], request.seed)
-    smoke = try_to_learn(run, [training[number] for number in chosen], plan.machine, plan.belonging)
-    write_json(request.folder / "smoke.json", smoke.to_json())
+    machine = find_machine(request.device, request.precision)
+    smoke = try_to_learn(run, [training[number] for number in plan.pictures], machine, plan.belonging)
+    write_json(request.folder / SMOKE, smoke.to_json())
     if smoke.fault is not None:
         raise TrainingError(f"{request.dataset}: {smoke.fault}")
     dice = ", ".join(f"{name} {value:.2f}" for name, value in smoke.trial.dice.items())
-    for line in (f"{len(chosen)} pictures learnt by heart in {smoke.trial.seconds:.0f} s: Dice {dice}", smoke.doubt):
+    for line in (f"{len(plan.pictures)} pictures learnt by heart in {smoke.trial.seconds:.0f} s: Dice {dice}", smoke.doubt):
         if line is not None:
             watcher.note(line)
