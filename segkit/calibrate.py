@@ -136,8 +136,9 @@ def calibrate(cases: Sequence[Evidence], predict: PredictSettings) -> Calibratio
     temperature = fit_temperature(logits.astype(np.float64), truth)
     sure = [one.confidence(temperature) for one in cases]
     whole = Found(np.array([case for case, _ in sure]), np.array([one.dice for one in cases]))
-    of_parts = (np.concatenate(lists) for lists in ([p for _, p in sure], [one.dice_of_parts for one in cases], [one.pixels for one in cases]))
-    settings = predict.model_copy(update={"temperature": temperature, "expected_dice": fit_expected_dice(whole, Found(*of_parts))})
+    pixels = np.concatenate([one.pixels for one in cases]).astype(np.float64)
+    parts = Found(np.concatenate([parts for _, parts in sure]), np.concatenate([one.dice_of_parts for one in cases]), pixels)
+    settings = predict.model_copy(update={"temperature": temperature, "expected_dice": fit_expected_dice(whole, parts)})
     before, after = (_calibration_error(logits / one, truth) for one in (1.0, temperature))
     return Calibration(settings, before, after, len(cases))
 

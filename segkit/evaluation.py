@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -49,6 +50,9 @@ SHOWN = 5
 
 NOT_MASKS = ("overlays", "probabilities", "attention")
 """Folders that `segkit predict` writes beside its masks."""
+
+SHEET = re.compile(r"review(-\d+)?")
+"""What `segkit predict --review` draws."""
 
 
 @dataclass(frozen=True)
@@ -328,7 +332,8 @@ def match(predictions: Path, wanted: Sequence[Wanted], *, allow_missing: bool = 
             taken[name] = Pair(one.names[0], files[name][0], one.truth, one.image)
     if missing and not (allow_missing and taken):
         raise PairingError(_missing_text(predictions, missing, len(wanted), files))
-    return Match(tuple(taken.values()), tuple(one.names[0] for one in missing), tuple(name for name in files if name not in taken))
+    spare = tuple(name for name in files if name not in taken and not SHEET.fullmatch(name))
+    return Match(tuple(taken.values()), tuple(one.names[0] for one in missing), spare)
 
 
 def _missing_text(predictions: Path, missing: Sequence[Wanted], total: int, files: Collection[str]) -> str:

@@ -37,6 +37,8 @@ TILE_SIDE = 320
 
 SHEET_GAP = 16
 
+GREY, PALE = (90, 90, 90), (225, 225, 225)
+
 SAMPLE = 2**22
 """Percentiles are measured on about so many pixels, evenly spaced."""
 
@@ -152,13 +154,35 @@ def with_scale(drawn: Array) -> Array:
 def contact_sheet(tiles: Sequence[tuple[str, Array]], title: str) -> Array:
     """Captions and drawings of one size, side by side at about `TILE_SIDE`, with a title above and the colours of heat maps below."""
     board = sheet([_captioned(*tile) for tile in tiles], gap=SHEET_GAP)
-    height, width = board.shape[:2]
-    canvas = Pillow.new("RGB", (width + 2 * SHEET_GAP, height + 2 * SHEET_GAP + 4 * FONT), "white")
-    canvas.paste(Pillow.fromarray(board), (SHEET_GAP, SHEET_GAP + 2 * FONT))
-    ImageDraw.Draw(canvas).text((SHEET_GAP, SHEET_GAP), title, fill="black", font=ImageFont.load_default(FONT + 2))
-    box = (SHEET_GAP, canvas.height - SHEET_GAP - FONT, SHEET_GAP + min(width, 2 * TILE_SIDE), canvas.height - SHEET_GAP)
+    canvas = _titled(board, title, below=2 * FONT)
+    box = (SHEET_GAP, canvas.height - SHEET_GAP - FONT, SHEET_GAP + min(board.shape[1], 2 * TILE_SIDE), canvas.height - SHEET_GAP)
     _draw_scale(canvas, box, FONT, ("0, held back", "1, let through"))
     return np.asarray(canvas)
+
+
+def captioned_sheet(tiles: Sequence[tuple[str, Array]], title: str) -> Array:
+    """Captions and drawings of any sizes, each in a square of `TILE_SIDE`, side by side with a title above."""
+    return np.asarray(_titled(sheet([_captioned(caption, _squared(drawn)) for caption, drawn in tiles], gap=SHEET_GAP), title))
+
+
+def _squared(drawn: Array) -> Array:
+    """In the middle of a pale square."""
+    side, (height, width) = max(drawn.shape[:2]), drawn.shape[:2]
+    square = np.full((side, side, 3), PALE, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = drawn
+    return square
+
+
+def _titled(board: Array, title: str, below: int = 0) -> Pillow.Image:
+    """The board on white under its title, with some pixels left below."""
+    height, width = board.shape[:2]
+    font = ImageFont.load_default(FONT + 2)
+    width = max(width, math.ceil(font.getlength(title)))
+    canvas = Pillow.new("RGB", (width + 2 * SHEET_GAP, height + 2 * SHEET_GAP + 2 * FONT + below), "white")
+    canvas.paste(Pillow.fromarray(board), (SHEET_GAP, SHEET_GAP + 2 * FONT))
+    ImageDraw.Draw(canvas).text((SHEET_GAP, SHEET_GAP), title, fill="black", font=font)
+    return canvas
 
 
 def _captioned(caption: str, drawn: Array) -> Array:
@@ -182,9 +206,6 @@ def _draw_scale(canvas: Pillow.Image, box: tuple[int, int, int, int], size: int,
     ramp = np.linspace(0, 1, right - left - first - last, dtype=np.float32)[None].repeat(size, axis=0)
     bar = heat_map(np.full((*ramp.shape, 3), 128, np.uint8), ramp)
     canvas.paste(Pillow.fromarray(bar), (left + first, middle - size // 2))
-
-
-GREY, PALE = (90, 90, 90), (225, 225, 225)
 
 
 def curves(x: Sequence[float], series: Mapping[str, Sequence[float]], *, title: str, x_label: str, size: tuple[int, int] = (640, 360)) -> Array:

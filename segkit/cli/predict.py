@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,13 @@ FAILURES_TOLD = 20
     help="Also score the mirror images that training knew, and average: better, up to four times as slow. Without either, as the model says.",
 )
 @click.option("--no-postprocess", is_flag=True, help="Leave the mask as the network draws it, also where the model has rules for the shape of objects.")
+@click.option(
+    "--review",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Sort results.csv by the Dice that can be expected of each mask, the lowest first, and draw the N lowest on OUT/review.png: what to check by eye. "
+    "For models that have learnt what to expect (segkit finetune); with --num-parts give it to segkit merge.",
+)
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", help="auto takes bfloat16 where the hardware has it.")
 @click.option(
@@ -149,9 +157,9 @@ def _how(options: dict[str, Any]) -> Options:
         raise SettingsError("--resume goes on with what is in OUT, --overwrite forgets it; give one of the two")
     if options["patience"] is not None and not options["patience"] <= LONGEST_PATIENCE:
         raise SettingsError(f"--patience {options['patience']:g}: a number of seconds up to {LONGEST_PATIENCE:,} is expected, which is a month")
-    patience = {} if options["patience"] is None else {"patience_seconds": options["patience"]}
+    patience: dict[str, Any] = {} if options["patience"] is None else {"patience_seconds": options["patience"]}
     part = find_part(options["part_id"], options["num_parts"])
-    return Options(options["resume"], options["overwrite"], options["on_error"] == "stop", part, options["workers"], **patience)
+    return Options(options["resume"], options["overwrite"], options["on_error"] == "stop", part, options["workers"], **patience, review=options["review"])
 
 
 def _find(source: Path, out: Path, recursive: bool, split: str | None, quiet: bool) -> tuple[list[Source], list[Failure], bool]:
@@ -229,8 +237,14 @@ def _last_line(summary: Summary, out: Path, device: str) -> str:
     skipped = f", {summary.skipped} were done already" if summary.skipped else ""
     is_part = summary.ledger.stem != "ledger"
     failed = f", {summary.failed} failed" + ("" if is_part else f" -> {out / 'failures.csv'}") if summary.failed else ""
-    where = f"when all parts are done: segkit merge {out}" if is_part else f"table: {out / 'results.csv'}"
+    where = f"when all parts are done: segkit merge {out}" if is_part else f"table: {out / 'results.csv'}{told_review(summary.review)}"
     return f"{total} file{'s' if total != 1 else ''}: {summary.done} ok{skipped}{failed} ({device}); {where}"
+
+
+def told_review(pages: Sequence[Path]) -> str:
+    """The end of the last line, where there is something to review."""
+    more = f" (and {len(pages) - 1} more pages)" if len(pages) > 1 else ""
+    return f"; to review first: {pages[0]}{more}" if pages else ""
 
 
 def _again() -> str:

@@ -8,7 +8,8 @@ The output folder::
     ├── probabilities/...npz or .nii.gz      with probabilities asked for
     ├── attention/...<stem>_attention.png    with attention asked for: all maps on one sheet, and
     │                 <stem>_attention/      each by itself: encoder_<block>.png, skip<level>_stride<pixels>.png
-    ├── results.csv                          a row a file
+    ├── results.csv                          a row a file; with a review, what to look at first comes first
+    ├── review.png, review-2.png, …          with a review: those cases, drawn
     ├── failures.csv                         path, code, message; only where something failed
     ├── run.json                             model, settings, labels, machine, and how it went
     └── .segkit/ledger.jsonl                 what became of each file, written as it happens: `--resume` goes by it

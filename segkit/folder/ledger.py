@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from heapq import nsmallest
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from segkit.errors import SettingsError, WriteError
 from segkit.io import write_csv
@@ -176,12 +181,31 @@ class Ledger:
             if "key" in line and self._last.get(_short(line["key"])) == place:
                 yield Entry.from_line(line)
 
+    def least_sure(self, count: int) -> list[Entry]:
+        """So many of those with an expected Dice, the lowest first."""
+        known = (entry for entry in self.entries() if entry.result is not None and entry.result.expected_dice is not None)
+        return nsmallest(count, known, key=_worth_a_look)
+
+    def by_expected_dice(self) -> Iterator[Entry]:
+        """Those that went well, the lowest expected Dice first, and those without one last, each in the order of the ledger."""
+        expected, places = array("d"), array("q")
+        for place, line in _lines(self.path):
+            if "result" in line and self._last.get(_short(line["key"])) == place:
+                known = line["result"].get("expected_dice")
+                expected.append(math.inf if known is None else known)
+                places.append(place)
+        with open(self.path, "rb") as file:
+            for number in np.argsort(np.asarray(expected), kind="stable"):
+                file.seek(places[number])
+                yield Entry.from_line(json.loads(file.readline()))
+
     def of_this_run(self) -> Iterator[Entry]:
         return self.entries(self.began)
 
-    def write_tables(self, folder: Path, classes: Iterable[str]) -> None:
-        """results.csv, and failures.csv where there are any; that of an earlier time goes."""
-        write_csv(folder / "results.csv", Result.header(classes), (entry.result.cells() for entry in self.entries() if entry.result))
+    def write_tables(self, folder: Path, classes: Iterable[str], *, by_expected_dice: bool = False) -> None:
+        """results.csv, in the order of the ledger or of `by_expected_dice`, and failures.csv where there are any; that of an earlier time goes."""
+        entries = self.by_expected_dice() if by_expected_dice else self.entries()
+        write_csv(folder / "results.csv", Result.header(classes), (entry.result.cells() for entry in entries if entry.result))
         failures = ([row.path, row.code, row.message] for entry in self.entries() if (row := entry.failure))
         first = next(failures, None)
         if first is None:
@@ -243,6 +267,12 @@ class Ledger:
             self._last[_short(line["key"])] = place
         else:
             self.about = dict(line["run"])
+
+
+def _worth_a_look(entry: Entry) -> tuple[float, str]:
+    assert entry.result is not None
+    assert entry.result.expected_dice is not None
+    return entry.result.expected_dice, entry.key
 
 
 def _found(path: Path, places: Places, key: str) -> Entry | None:

@@ -24,6 +24,7 @@ from segkit.folder.ledger import FOLDER, Entry, Failure, Ledger, Result, require
 from segkit.folder.outputs import Extras, check_out, discard, masks_of, sweep
 from segkit.folder.pipeline import count_readers, read_ahead
 from segkit.folder.procedure import Procedure
+from segkit.folder.review import check_review, require_expected, write_review
 from segkit.folder.shards import WHOLE, Part, is_as_written, is_there, listing_of
 from segkit.interrupt import Stop, listening
 from segkit.io import ReadSettings, Source, choose_split, read_manifest, write_json
@@ -47,6 +48,7 @@ class Options:
     part : the share of the files that is this process's
     readers : processes that read; None for as many as keep the network busy, 0 to read in this one
     patience_seconds : a file that takes longer to read is given up
+    review : cases on a sheet of those to look at first; results.csv is in that order then
     """
 
     resume: bool = False
@@ -55,6 +57,7 @@ class Options:
     part: Part = WHOLE
     readers: int | None = None
     patience_seconds: float = PATIENCE_SECONDS
+    review: int | None = None
 
 
 NO_EXTRAS = Extras()
@@ -69,6 +72,7 @@ class Summary:
     skipped : finished by an earlier run
     signal : number of the signal that ended it before its time, None otherwise
     seconds : from the first file to the last
+    review : pages of those to look at first
     """
 
     ledger: Path
@@ -78,6 +82,7 @@ class Summary:
     skipped: int
     signal: int | None
     seconds: float
+    review: tuple[Path, ...] = ()
 
     def entries(self) -> Iterator[Entry]:
         """Read from the ledger: there may be millions."""
@@ -146,7 +151,7 @@ def predict_files(
     ------
     SettingsError, CollisionError
         `out` can't be written to, is another run's or of another model, a mask would replace an input file, two pictures would share an
-        overlay, or the network has no attention to draw.
+        overlay, the network has no attention to draw, or the model can't say what to review.
     WriteError
         The disk is full or the folder went away: that would fail every file after it too. A name that is too long is a row.
     """
@@ -156,6 +161,8 @@ def predict_files(
         require_attention(model)
     if extras != NO_EXTRAS:
         check_outputs(sources, beside=True)
+    if options.review is not None:
+        _require_reviewable(sources, model, predict, options)
     check_out(sources, out)
     part = options.part
     _make_folder(out / FOLDER)
@@ -172,6 +179,14 @@ def predict_files(
         shared = shared_outputs(sources)
         work = Procedure(model, out, predict, read, extras, shared, ledger.outputs_of)
         return Job(work, options, ledger, elsewhere).run(sources, known_failures, about, watch)
+
+
+def _require_reviewable(sources: Sequence[Source], model: Model, predict: PredictSettings, options: Options) -> None:
+    assert options.review is not None
+    if options.part.count > 1:
+        raise SettingsError(f"--review {options.review}: {options.part} does not know the others; leave it out, and give it to segkit merge OUT in the end")
+    require_expected(predict.expected_dice is not None, model.name, options.review)
+    check_review(((source.name, str(source.output)) for source in sources), options.review)
 
 
 def _require_idle_parts(folder: Path) -> None:
@@ -233,11 +248,12 @@ class Job:
             with listening() as stop:
                 done, failed = self._count(watch(self._work(to_do, stop), len(to_do), "segmenting"), stop)
         finally:
-            self._write_tables()
+            self._write_tables(by_expected_dice=self.options.review is not None)
         seconds, failed = time.monotonic() - began, failed + len(failures)
         state = "finished" if done + failed + skipped == share else "interrupted"
+        review = self._review() if state == "finished" else ()
         self._tell({**told, "state": state, "done": done, "failed": failed, "skipped": skipped, "seconds": round(seconds, 3)})
-        return Summary(self.ledger.path, self.ledger.began, done, failed, skipped, stop.signal, seconds)
+        return Summary(self.ledger.path, self.ledger.began, done, failed, skipped, stop.signal, seconds, review)
 
     def _count(self, entries: Iterable[Entry], stop: Stop) -> tuple[int, int]:
         """(how many went well, how many failed), as they come. Where the first failure ends the run, what is at hand is finished."""
@@ -294,10 +310,15 @@ class Job:
         suffix = self.options.part.suffix
         write_json(self.work.out / (f"{FOLDER}/run{suffix}.json" if suffix else "run.json"), facts)
 
-    def _write_tables(self) -> None:
+    def _write_tables(self, *, by_expected_dice: bool = False) -> None:
         """Of parts, `merge` makes them."""
         if self.options.part.count == 1:
-            self.ledger.write_tables(self.work.out, self.work.model.labels.foreground)
+            self.ledger.write_tables(self.work.out, self.work.model.labels.foreground, by_expected_dice=by_expected_dice)
+
+    def _review(self) -> tuple[Path, ...]:
+        if self.options.review is None:
+            return ()
+        return write_review(self.ledger, self.work.out, self.options.review, self.work.model.labels, self.work.read)
 
 
 def _about(model: Model, predict: PredictSettings, read: ReadSettings, sources: Iterable[Source], failures: Iterable[Failure]) -> dict[str, Any]:

@@ -14,13 +14,17 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from segkit.errors import SettingsError
 from segkit.folder.ledger import FOLDER, Entry, Ledger, digest_of
 from segkit.folder.outputs import sweep
-from segkit.io import Source, write_json
+from segkit.folder.review import check_review, require_expected, write_review
+from segkit.io import ReadSettings, Source, write_json
 from segkit.io.claim import claimed
+from segkit.io.files import stem
+from segkit.labels import Labels
 
 SHOWN = 5
 """Names that a message lists before it breaks off."""
@@ -115,10 +119,13 @@ class Merged:
     parts: int
     results: int
     failures: int
+    review: tuple[Path, ...] = ()
 
 
-def merge(out: Path) -> Merged:
+def merge(out: Path, review: int | None = None) -> Merged:
     """Make one ledger, and its tables, of those of all parts; proves first that they are complete.
+
+    With `review`, results.csv begins with what to look at first, and so many cases are drawn on a sheet.
 
     That is: every part is there, none is at work, all are of one model, its settings and one list of files, every file of that list
     has one entry, in the part that it belongs to, and every file that was written is there with the content that was written.
@@ -143,8 +150,10 @@ def merge(out: Path) -> Merged:
         ledgers = [stack.enter_context(Ledger(path)) for path in expected]
         about = _agreed(ledgers, out)
         _require_complete(parts, ledgers, about, out)
+        if review is not None:
+            _require_reviewable(ledgers, out, review)
         sweep(out)
-        return _put_together(ledgers, about, out)
+        return _put_together(ledgers, about, out, review)
 
 
 def _require_all(paths: Sequence[Path], expected: Sequence[Path], out: Path) -> None:
@@ -197,7 +206,14 @@ def is_as_written(path: Path, written: tuple[int, str]) -> bool:
         return False
 
 
-def _put_together(ledgers: Sequence[Ledger], about: Mapping[str, object], out: Path) -> Merged:
+def _require_reviewable(ledgers: Sequence[Ledger], out: Path, review: int) -> None:
+    results = [entry.result for ledger in ledgers for entry in ledger.least_sure(1)]
+    require_expected(bool(results), f"the model that made {out}", review)
+    places = ((entry.key, PurePath(place)) for ledger in ledgers for entry in ledger.entries() for place in entry.outputs or ())
+    check_review(((key, stem(place)) for key, place in places if len(place.parts) == 1), review)
+
+
+def _put_together(ledgers: Sequence[Ledger], about: Mapping[str, object], out: Path, review: int | None) -> Merged:
     path = out / FOLDER / "ledger.jsonl"
     path.unlink(missing_ok=True)
     results = failures = 0
@@ -208,12 +224,23 @@ def _put_together(ledgers: Sequence[Ledger], about: Mapping[str, object], out: P
             results += entry.result is not None
             failures += entry.failure is not None
         classes = about.get("classes")
-        whole.write_tables(out, classes if isinstance(classes, list) else [])
-    write_json(out / "run.json", {**_told_by_the_first(out), "files": results + failures, "failures": failures, "parts": len(ledgers)})
-    return Merged(len(ledgers), results, failures)
+        whole.write_tables(out, classes if isinstance(classes, list) else [], by_expected_dice=review is not None)
+        told = _told_by_the_first(out)
+        pages = () if review is None else write_review(whole, out, review, *_how_read(told, out))
+    write_json(out / "run.json", {**told, "files": results + failures, "failures": failures, "parts": len(ledgers)})
+    return Merged(len(ledgers), results, failures, pages)
 
 
-def _told_by_the_first(out: Path) -> dict[str, object]:
+def _how_read(told: Mapping[str, Any], out: Path) -> tuple[Labels, ReadSettings]:
+    """What the values of the masks mean, and how the pictures were read."""
+    try:
+        labels = Labels.from_mapping(told["labels"], ignore=told["ignore"], threshold=told["mask_threshold"])
+        return labels, ReadSettings.model_validate(told["settings"]["read"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SettingsError(f"{out}: {FOLDER}/run-0000-of-*.json is damaged or gone, which says how to draw the sheet; run part 0 with --resume") from error
+
+
+def _told_by_the_first(out: Path) -> dict[str, Any]:
     runs = sorted((out / FOLDER).glob("run-0000-of-*.json"))
     try:
         told = json.loads(runs[0].read_text(encoding="utf-8")) if runs else {}
