@@ -14,7 +14,7 @@ FLOORS = """
     __main__
     cli
     compare finetune
-    train
+    train report
     calibrate
     tune
     folder evaluation check export

@@ -18,6 +18,7 @@ VERBS = {
     "demo": "Segment a photograph that comes with scikit-image, to see that all works.",
     "check": "Find what is wrong with pictures and masks before training.",
     "finetune": "Turn a folder of pictures and masks into a model, with settings derived from them.",
+    "report": "Write the page about a run: scores, cases, and where the model fails.",
     "train": "Train a network on pictures and masks.",
     "predict": "Segment a picture, a volume, or a folder of them.",
     "merge": "Put the parts of a divided run together.",

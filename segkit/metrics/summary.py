@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -135,6 +135,15 @@ class Evaluation:
             "cases": [_case_json(case) for case in self.cases],
         }
 
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Evaluation:
+        """The way back from `to_json`."""
+        names, scored = tuple(told["classes"]), [_case_from_json(case) for case in told["cases"]]
+        metrics = tuple(metric for metric in METRICS if metric in told["mean"])
+        settings = ScoreSettings(told.get("tolerance", DEFAULT_SETTINGS.tolerance), told["empty_rule"])
+        made = cls(names, metrics, tuple(scored), settings=settings)
+        return replace(made, notes=tuple(note for note in told["warnings"] if note not in made.warnings))
+
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Header and one row for each class of each case; None where a metric is not defined."""
         header = ["case", "class", *self.metrics, "unit", "prediction_px", "truth_px"]
@@ -201,3 +210,11 @@ def _case_json(case: CaseScore) -> dict[str, Any]:
     }
     spacing_mm = None if case.spacing_mm is None else list(case.spacing_mm)
     return {"case": case.case, "unit": case.unit, "spacing_mm": spacing_mm, "classes": classes}
+
+
+def _case_from_json(told: Mapping[str, Any]) -> CaseScore:
+    classes = {name: dict(scored) for name, scored in told["classes"].items()}
+    pixels = {name: (scored.pop("prediction_px"), scored.pop("truth_px")) for name, scored in classes.items()}
+    scores = {name: {metric: math.nan if value is None else value for metric, value in scored.items()} for name, scored in classes.items()}
+    spacing_mm = None if told["spacing_mm"] is None else tuple(told["spacing_mm"])
+    return CaseScore(told["case"], spacing_mm, {name: ClassScore(scores[name], *pixels[name]) for name in classes})

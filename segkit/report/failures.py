@@ -1,0 +1,186 @@
+"""Where the model fails: the score against size, position and brightness, and a sentence only where the difference is clear."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from segkit.metrics import Evaluation
+from segkit.metrics.intervals import Floats, Interval, bootstrap_mean
+from segkit.report.charts import grid_chart, number, scatter_chart
+from segkit.report.markup import Markup, figure, folded, join, note, section, table, tag
+from segkit.report.material import Material
+from segkit.report.sight import Place, Sight
+
+FEWEST = 12
+"""Cases with the class: of fewer the thirds say nothing."""
+
+CERTAIN = 0.99
+"""Level of the intervals that must be apart for a sentence: for each class there are four measures, and each has three thirds to compare."""
+
+UNFOLDED = 3
+"""Classes whose charts are seen at once; those of more are folded."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that scores may depend on; `who` names its lower, middle and upper third."""
+
+    name: str
+    who: tuple[str, str, str]
+    unit: str = ""
+    is_log: bool = False
+
+
+DISTANCE = Measure(
+    "distance from the centre of the picture (1: a corner)",
+    ("objects near the centre", "objects between centre and border", "objects far from the centre"),
+)
+BRIGHTNESS = Measure("mean brightness of the picture", ("dark pictures", "pictures of middling brightness", "bright pictures"))
+CONTRAST = Measure(
+    "contrast of the object to the rest, in deviations",
+    ("faint objects", "objects of middling contrast", "objects that stand out"),
+)
+
+
+def size_measure(unit: str) -> Measure:
+    return Measure("size in the truth", ("small objects", "objects of middling size", "large objects"), unit, is_log=True)
+
+
+@dataclass(frozen=True)
+class Third:
+    """Cases with a measure from `low` to `high`; `certain` is the wider interval that a claim must stand."""
+
+    low: float
+    high: float
+    cases: int
+    dice: Interval
+    certain: Interval
+
+
+def thirds(values: Sequence[float], dice: Sequence[float], groups: Sequence[str]) -> list[Third]:
+    """The cases in three parts by their values; equal values stay together, so that a part may be missing."""
+    measured, scored, whose = np.array(values), np.array(dice, dtype=np.float64), np.array(groups, dtype=object)
+    part = np.digitize(measured, np.quantile(measured, [1 / 3, 2 / 3]), right=True)
+    found = []
+    for which in np.unique(part):
+        here = part == which
+        one = [bootstrap_mean(scored[here][:, None], list(whose[here]), level=level) for level in (0.95, CERTAIN)]
+        found.append(Third(float(measured[here].min()), float(measured[here].max()), int(here.sum()), *one))
+    return found
+
+
+def sentence(measure: Measure, parts: Sequence[Third]) -> str | None:
+    """"Small objects do worse: Dice 0.41 below 300 px, 0.78 above 900 px." None where no two thirds are clearly apart."""
+    worst, best = (choose(range(len(parts)), key=lambda place: parts[place].dice.mean) for choose in (min, max))
+    if not parts[worst].certain.is_apart_from(parts[best].certain):
+        return None
+    who = measure.who[worst if len(parts) == 3 or worst == 0 else 2]
+    told = ", ".join(f"{parts[place].dice.mean:.2f} {_where(measure, parts, place)}" for place in (worst, best))
+    return f"{who.capitalize()} do worse: Dice {told}."
+
+
+def _where(measure: Measure, parts: Sequence[Third], place: int) -> str:
+    unit = f" {measure.unit}" if measure.unit else ""
+    ends = [number((one.high + other.low) / 2) for one, other in pairwise(parts)]
+    if place == 0:
+        return f"below {ends[0]}{unit}"
+    return f"above {ends[-1]}{unit}" if place == len(parts) - 1 else f"from {ends[0]} to {ends[1]}{unit}"
+
+
+def failures_section(material: Material, sights: Sequence[Sight] | str) -> Markup:
+    """For each class; `sights` are those of the scored cases, or why they can't be seen."""
+    title = "Where it fails"
+    if material.evaluation is None:
+        return section("failures", title, note("No case was scored by itself, so nothing can be said of where the model fails."))
+    if isinstance(sights, str):
+        return section("failures", title, note(f"The pictures can't be read any more, so nothing can be said of where the model fails: {sights}"))
+    names = material.evaluation.names
+    blocks = [_Class(material.evaluation, material.groups, sights, name) for name in names]
+    parts = [join([tag("h3", block.name), block.told()]) if len(names) <= UNFOLDED else folded(block.name, block.told()) for block in blocks]
+    how = (
+        "Each dot is a case that holds the class. The bars are the means of the lower, middle and upper third of the cases, with 95 % intervals over "
+        f"patients. A sentence stands only where two of them are apart even with {CERTAIN:.0%} intervals."
+    )
+    return section("failures", title, tag("p", how), *parts)
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A class over the cases that hold it."""
+
+    evaluation: Evaluation
+    groups: Sequence[str]
+    sights: Sequence[Sight]
+    name: str
+
+    @property
+    def held(self) -> list[int]:
+        """Numbers of the cases that hold it, and in which it was seen."""
+        return [number for number, sight in enumerate(self.sights) if self.name in sight.places and not math.isnan(self.dice[number])]
+
+    @property
+    def dice(self) -> Floats:
+        return np.array([case.classes[self.name].scores["dice"] for case in self.evaluation.cases])
+
+    def told(self) -> Markup:
+        held = self.held
+        if not held:
+            return note("No scored case holds it.")
+        measured = self._measured(held)
+        few = len(held) < FEWEST
+        parts = {measure: [] if few else thirds(values, self.dice[held].tolist(), [self.groups[one] for one in held]) for measure, values in measured.items()}
+        said = [] if few else [told for measure, some in parts.items() if (told := sentence(measure, some))]
+        if few:
+            said = [f"{len(held)} cases are too few to say where it fails ({FEWEST} are the least); the dots are all there is."]
+        charts = [self._chart(measure, values, parts[measure], held) for measure, values in measured.items()]
+        grid = figure(grid_chart(self._grid(held), f"Dice of {self.name} by its place in the picture"), "Mean Dice by where its centre lies in the picture.")
+        lines = [tag("p", line, class_="finding") for line in said] or [tag("p", f"No pattern is visible with {len(held)} cases.", class_="finding")]
+        return join([*lines, tag("div", *charts, grid, class_="charts"), *([] if few else [_table(self.name, parts)])])
+
+    def _measured(self, held: Sequence[int]) -> Mapping[Measure, list[float]]:
+        size, unit = self._sizes()
+        of_place: Mapping[Measure, Callable[[Place], float]] = {DISTANCE: lambda place: place.from_centre, CONTRAST: lambda place: place.contrast}
+        measured = {size_measure(unit): [size[one] for one in held], BRIGHTNESS: [self.sights[one].brightness for one in held]}
+        return measured | {measure: [read(self.sights[one].places[self.name]) for one in held] for measure, read in of_place.items()}
+
+    def _sizes(self) -> tuple[list[float], str]:
+        """Of the class in each case: mm² or mm³ where all files know their spacing, and are of one kind."""
+        pixels = [case.classes[self.name].truth_px for case in self.evaluation.cases]
+        spacings = [case.spacing_mm for case in self.evaluation.cases]
+        if None in spacings or len({len(one or ()) for one in spacings}) > 1:
+            return [float(count) for count in pixels], "px"
+        areas = [count * math.prod(spacing or ()) for count, spacing in zip(pixels, spacings, strict=True)]
+        return areas, "mm²" if len(spacings[0] or ()) == 2 else "mm³"
+
+    def _chart(self, measure: Measure, values: Sequence[float], parts: Sequence[Third], held: Sequence[int]) -> Markup:
+        points = list(zip(values, self.dice[held].tolist(), strict=True))
+        steps = [((part.low, part.high), part.dice) for part in parts]
+        label = f"{measure.name}{f', {measure.unit}' if measure.unit else ''}"
+        return figure(scatter_chart(points, steps, label, f"Dice of {self.name} by {label}", is_log=measure.is_log and min(values) > 0))
+
+    def _grid(self, held: Sequence[int]) -> list[list[tuple[float, int]]]:
+        cells: list[list[list[float]]] = [[[] for _ in range(3)] for _ in range(3)]
+        for one in held:
+            place = self.sights[one].places[self.name]
+            cells[min(2, int(3 * place.row))][min(2, int(3 * place.column))].append(self.dice[one])
+        return [[(float(np.mean(cell)) if cell else math.nan, len(cell)) for cell in line] for line in cells]
+
+
+def _table(name: str, parts: Mapping[Measure, Sequence[Third]]) -> Markup:
+    rows = [
+        [who.capitalize(), *_row(measure, part)]
+        for measure, some in parts.items()
+        for who, part in zip(measure.who if len(some) == 3 else measure.who[::2], some, strict=False)
+    ]
+    header = ["", "from … to", "n", "Dice", "95 % interval"]
+    return folded("The thirds in numbers", table(f"Dice of {name} in thirds of the cases", header, rows, numbers=range(1, 5)))
+
+
+def _row(measure: Measure, part: Third) -> list[object]:
+    ends = f"{part.dice.low:.3f} to {part.dice.high:.3f}" if part.dice.is_known else "–"
+    return [f"{number(part.low)} to {number(part.high)} {measure.unit}", part.cases, f"{part.dice.mean:.3f}", ends]

@@ -1,0 +1,131 @@
+"""The score: one sentence that tells the truth, then each class with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from segkit.metrics import EMPTY_MASKS, EmptyRule, Evaluation
+from segkit.metrics.intervals import Floats, Interval, bootstrap_mean
+from segkit.report.charts import forest_chart
+from segkit.report.markup import Markup, figure, join, note, section, table, tag
+from segkit.report.material import Material
+
+FEW_GROUPS = 10
+"""Of fewer patients intervals by the bootstrap are too narrow."""
+
+RULES: dict[EmptyRule, str] = {
+    "leave-out": "A class that stands in neither mask of a case is left out of that case's score",
+    "perfect": "A class that stands in neither mask of a case counts as 1 there",
+    "worst": "A class that stands in neither mask of a case counts as 0 there",
+}
+"""For empty masks, in a sentence; `EMPTY_MASKS` has them in full."""
+
+
+def dice_of(evaluation: Evaluation) -> Floats:
+    """(N, K), NaN where the rule for empty masks leaves a case out."""
+    return np.array([[case.classes[name].scores["dice"] for name in evaluation.names] for case in evaluation.cases])
+
+
+def headline(material: Material) -> Markup:
+    """The one sentence, with the rule for empty masks."""
+    evaluation = material.evaluation
+    if evaluation is None:
+        return tag("p", _validation_score(material), class_="lead")
+    interval = bootstrap_mean(dice_of(evaluation), material.groups)
+    classes = "" if len(evaluation.names) == 1 else f", the mean of {len(evaluation.names)} classes,"
+    count = counted(len(evaluation.cases), len(set(material.groups)), known=material.groups_unknown is None)
+    whose = f"on {count} that {_were(evaluation)} never trained on." if material.is_tested else f"on {count} that validated. {_why_too_good(material)}"
+    rule = RULES[evaluation.settings.empty]
+    said = tag("strong", f"Dice {score(interval.mean)}")
+    return tag("p", said, f"{classes} {in_words(interval)} {whose} {rule}.", class_="lead")
+
+
+def _were(evaluation: Evaluation) -> str:
+    return "was" if len(evaluation.cases) == 1 else "were"
+
+
+def _why_too_good(material: Material) -> str:
+    trained = "Each was scored by the fold that was not trained on it, but they" if len(material.trainings) > 1 else "They were not trained on, but they"
+    return f"{trained} also chose the best weights, so that the score is somewhat too good."
+
+
+def _validation_score(material: Material) -> Markup:
+    facts = material.trainings[0].facts or {}
+    best, names = facts.get("outcome", {}).get("best"), facts.get("data", {}).get("validation", [])
+    if best is None or len(material.trainings) > 1:
+        return join(["This run has no score: it did not come to its end."])
+    said = tag("strong", f"Dice {score(best)}")
+    cases = "1 validation case" if len(names) == 1 else f"{len(names)} validation cases"
+    return join([said, f" on {cases}. They also chose the best weights, so that the score is somewhat too good; no other cases were scored."])
+
+
+def counted(cases: int, groups: int, *, known: bool = True) -> str:
+    """20 cases of 7 patients."""
+    told = "1 case" if cases == 1 else f"{cases} cases"
+    if not known:
+        return f"{told} (whose they are is not known)"
+    return f"{told} of {groups} patient{'s' if groups > 1 else ''}" if groups < cases else f"{told}, no two of one patient,"
+
+
+def score(value: float) -> str:
+    """0.7854 -> "0.785"; an en dash where there is none."""
+    return f"{value:.3f}" if math.isfinite(value) else "–"
+
+
+def in_words(interval: Interval) -> str:
+    return f"(95 % interval {score(interval.low)} to {score(interval.high)})" if interval.is_known else "(no interval: it takes two patients)"
+
+
+def scores_section(material: Material) -> Markup:
+    """Forest plot, table, and how to read them."""
+    evaluation = material.evaluation
+    if evaluation is None:
+        line = "There is no test/evaluation.json: no case was scored by itself, so there are no intervals."
+        return section("scores", "Score", note(line))
+    scores = dice_of(evaluation)
+    intervals = {name: bootstrap_mean(scores[:, [number]], material.groups) for number, name in enumerate(evaluation.names)}
+    rows = {name: (interval, scores[:, number].tolist()) for number, (name, interval) in enumerate(intervals.items())}
+    if len(rows) > 1:
+        rows["all classes"] = bootstrap_mean(scores, material.groups), ()
+    title = "Dice of each class: the mean with its 95 % interval, over the cases as dots"
+    forest = figure(forest_chart(rows, "Dice", title), title, ".", class_="chart")
+    return section("scores", "Score", forest, _class_table(evaluation, intervals, scores), *_reading(material, evaluation))
+
+
+def _class_table(evaluation: Evaluation, intervals: dict[str, Interval], scores: Floats) -> Markup:
+    others = [(metric, title) for metric, title in zip(evaluation.metrics, evaluation.titles, strict=True) if metric != "dice"]
+    header = ["class", "Dice", "95 % interval", "median", *(f"{title}" for _, title in others), "in the truth", "missed", "invented"]
+    rows = []
+    for number, (name, interval) in enumerate(intervals.items()):
+        summary = evaluation.classes[name]
+        held = summary.cases - summary.both_empty - summary.spurious
+        ends = f"{score(interval.low)} to {score(interval.high)}" if interval.is_known else "–"
+        known = scores[:, number][~np.isnan(scores[:, number])]
+        middle = float(np.median(known)) if len(known) else math.nan
+        means = [_shown(summary.means[metric]) for metric, _ in others]
+        rows.append([name, score(interval.mean), ends, score(middle), *means, f"{held} of {summary.cases}", summary.missed, summary.spurious])
+    return table("Scores of each class: means over the cases", header, rows, numbers=range(1, len(header)))
+
+
+def _shown(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _reading(material: Material, evaluation: Evaluation) -> Sequence[Markup]:
+    told = [
+        tag(
+            "p",
+            "The intervals say how far the mean would move with other patients of the same kind: 2,000 times as many patients as there are were drawn, each "
+            "with all its cases, and 95 % of the means lie within. They don't say how far it would move with another training, or another hospital.",
+        ),
+        tag("p", tag("b", "Empty masks. "), EMPTY_MASKS[evaluation.settings.empty]),
+        tag("p", "Missed: cases that hold the class, and none of it was found. Invented: cases without it in which some was found."),
+    ]
+    if material.groups_unknown is not None:
+        told.append(note(f"Each case counts as a patient of its own, since the manifest can't be read: {material.groups_unknown}"))
+    elif len(set(material.groups)) < FEW_GROUPS:
+        told.append(note(f"With {len(set(material.groups))} patients the intervals are rather too narrow."))
+    return [*told, *(note(warning[:1].upper(), warning[1:], ".") for warning in evaluation.warnings)]
