@@ -14,6 +14,7 @@ from segkit.errors import ShapeError
 RESAMPLES = 2000
 
 LEVEL = 0.95
+"""Share of the draws whose mean lies within."""
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +37,7 @@ class Interval:
         return self.high < other.low or other.high < self.low
 
 
-def bootstrap_mean(scores: Floats, groups: Sequence[str], *, level: float = LEVEL, seed: int = 0) -> Interval:
+def bootstrap_mean(scores: Floats, groups: Sequence[str], seed: int = 0) -> Interval:
     """Mean over classes of the means over cases, as `Evaluation.means` has it, and its percentile interval over `RESAMPLES` draws of the groups.
 
     The cases of a patient are alike, and so a draw takes or leaves them together: intervals over single pictures would be too narrow.
@@ -45,7 +46,6 @@ def bootstrap_mean(scores: Floats, groups: Sequence[str], *, level: float = LEVE
     ----------
     scores : (N, K), NaN where a class of a case has no number; such a number is in no mean
     groups : N names, of patients or whatever must stay together
-    level : share of the draws whose mean lies within
 
     Raises
     ------
@@ -72,7 +72,7 @@ def bootstrap_mean(scores: Floats, groups: Sequence[str], *, level: float = LEVE
     if len(names) < 2:
         return Interval(mean, math.nan, math.nan, len(names))
     times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)    # that each group is drawn
-    low, high = np.quantile(_mean(times @ sums, times @ counts), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(_mean(times @ sums, times @ counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(mean, float(low), float(high), len(names))
 
 

@@ -36,13 +36,12 @@ Indices = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """(H, W, 3) uint8 with the masks, with the errors alone, and plain; `plane` is the slice of `planes`, None of a picture."""
+    """(H, W, 3) uint8 with the masks, with the errors alone, and plain; `where` says which slice of a volume it is."""
 
     drawn: Indices
     errors: Indices
     plain: Indices
-    plane: int | None = None
-    planes: int = 1
+    where: str = ""
 
 
 def cases_section(material: Material) -> Markup:
@@ -97,7 +96,7 @@ def _card(material: Material, rank: str, number: int, dice: float) -> Markup:
     except SegkitError as error:
         shown, where = note(f"It can't be drawn: {error}"), ""
     else:
-        where = "" if drawing.plane is None else f", slice {drawing.plane + 1} of {drawing.planes}, the one with most errors"
+        where = drawing.where
         errors = folded("what is wrong", picture(drawing.errors, f"{case.name}{where}: what was missed, and what was invented"), _legend_of_errors())
         alone = folded("the picture alone", picture(drawing.plain, f"{case.name}{where}"))
         shown = join([picture(drawing.drawn, f"{case.name}{where}: what was predicted, and the outline of the truth"), errors, alone])
@@ -147,12 +146,14 @@ def draw(image: Image, prediction: Indices, truth: Indices) -> Drawing:
         raise ShapeError(f"{image.name}: is {image.shape}, its prediction {prediction.shape}, its truth {truth.shape}; expected one size")
     stack, truths = (mask.reshape(-1, *mask.shape[-2:]) for mask in (prediction, truth))
     wrong = ((stack != truths) & (truths != IGNORE_INDEX)).sum(axis=(1, 2))
-    plane = int(wrong.argmax()) if wrong.any() else int(((truths > 0) & (truths != IGNORE_INDEX)).sum(axis=(1, 2)).argmax())
+    shown = wrong if wrong.any() else ((truths > 0) & (truths != IGNORE_INDEX)).sum(axis=(1, 2))
+    plane = int(shown.argmax())
     size = _size(image.shape[-2:])
     plain = np.asarray(Pillow.fromarray(to_display(image, [plane])[0]).resize(size, Pillow.Resampling.LANCZOS))
     found, wanted = (np.asarray(Pillow.fromarray(one[plane]).resize(size, Pillow.Resampling.NEAREST)) for one in (stack, truths))
     three = overlay(Image(np.moveaxis(plain, -1, 0)), found, wanted), draw_errors(plain, found, wanted), plain
-    return Drawing(*three, plane, len(stack)) if image.is_volume else Drawing(*three)
+    why = "the one with most errors" if wrong.any() else "the one that shows most"
+    return Drawing(*three, f", slice {plane + 1} of {len(stack)}, {why}") if image.is_volume else Drawing(*three)
 
 
 def draw_errors(picture: Indices, prediction: Indices, truth: Indices) -> Indices:

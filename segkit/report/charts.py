@@ -60,7 +60,7 @@ class Axes:
             yield tag("text", number(value), x=self.column(value), y=floor + 16, class_="middle")
         yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=floor, y2=floor, class_="axis")
         yield tag("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=self.height - 6, class_="middle label")
-        yield tag("text", y_label, x=LEFT - 6, y=TOP - 14, class_="end label")
+        yield tag("text", y_label, x=2, y=TOP - 14, class_="label")
 
 
 def line_chart(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str, title: str) -> Markup:
@@ -193,8 +193,8 @@ def ticks(low: float, high: float) -> list[float]:
 
 def powers(low: float, high: float) -> list[float]:
     """1, 2, 5, 10, 20, ... between the ends; over many powers of ten only those, so that they do not touch."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = (1,) if last - first > 3 else (1, 3) if last - first > 2 else (1, 2, 5)
+    first, last, decades = math.floor(math.log10(low)), math.ceil(math.log10(high)), math.log10(high / low)
+    steps = (1,) if decades > 3 else (1, 3) if decades > 2 else (1, 2, 5)
     found = [size * 10.0**power for power in range(first, last + 1) for size in steps if low <= size * 10.0**power <= high]
     return found or [low, high]
 

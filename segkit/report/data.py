@@ -35,7 +35,8 @@ def _measured(material: Material) -> Iterator[Markup]:
         return
     size = " × ".join(_range(told[key]) for key in ("depth", "height", "width") if told.get(key))
     kind = f"{told['volumes']} volumes" if told["volumes"] else "pictures"
-    yield tag("p", f"{told['cases']} cases of {told['groups']} patients, {kind} of {size} pixels, from {dataset_name(material)}.")
+    whose = f"of {told['groups']} patients" if told["groups"] < told["cases"] else "(of as many patients, as far as is known)"
+    yield tag("p", f"{told['cases']} cases {whose}, {kind} of {size} pixels, from {dataset_name(material)}.")
     rows = [
         [one["name"], f"{one['pixel_share']:.2%}", f"{one['case_share']:.0%}", f"{one['objects']:,}", f"{one['area_px_median']:,.0f}"]
         for one in told["classes"][1:]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segkit.metrics import Evaluation
 from segkit.metrics.intervals import Floats, Interval, bootstrap_mean
@@ -19,8 +20,11 @@ from segkit.report.sight import Place, Sight
 FEWEST = 12
 """Cases with the class: of fewer the thirds say nothing."""
 
-CERTAIN = 0.99
-"""Level of the intervals that must be apart for a sentence: for each class there are four measures, and each has three thirds to compare."""
+CHANCE = 0.01
+"""How seldom shuffled scores may show so large a gap between two thirds for a sentence: there are four measures of each class, and intervals of four or
+five cases alone are apart by chance in one of ten."""
+
+SHUFFLES = 2000
 
 UNFOLDED = 3
 """Classes whose charts are seen at once; those of more are folded."""
@@ -28,7 +32,7 @@ UNFOLDED = 3
 
 @dataclass(frozen=True)
 class Measure:
-    """Something that scores may depend on; `who` names its lower, middle and upper third."""
+    """Something that scores may depend on; `who` names its lower, middle and upper third, `is_log` is for what spans powers of ten."""
 
     name: str
     who: tuple[str, str, str]
@@ -37,10 +41,10 @@ class Measure:
 
 
 DISTANCE = Measure(
-    "distance from the centre of the picture (1: a corner)",
+    "distance from the centre (1: a corner)",
     ("objects near the centre", "objects between centre and border", "objects far from the centre"),
 )
-BRIGHTNESS = Measure("mean brightness of the picture", ("dark pictures", "pictures of middling brightness", "bright pictures"))
+BRIGHTNESS = Measure("mean brightness of the picture", ("dark pictures", "pictures of middling brightness", "bright pictures"), is_log=True)
 CONTRAST = Measure(
     "contrast of the object to the rest, in deviations",
     ("faint objects", "objects of middling contrast", "objects that stand out"),
@@ -53,31 +57,46 @@ def size_measure(unit: str) -> Measure:
 
 @dataclass(frozen=True)
 class Third:
-    """Cases with a measure from `low` to `high`; `certain` is the wider interval that a claim must stand."""
+    """Cases with a measure from `low` to `high`."""
 
     low: float
     high: float
     cases: int
     dice: Interval
-    certain: Interval
 
 
-def thirds(values: Sequence[float], dice: Sequence[float], groups: Sequence[str]) -> list[Third]:
+@dataclass(frozen=True)
+class Pattern:
+    """The thirds, and how often shuffled scores show as large a gap between two of them."""
+
+    thirds: tuple[Third, ...]
+    chance: float
+
+
+def find_pattern(values: Sequence[float], dice: Sequence[float], groups: Sequence[str]) -> Pattern:
     """The cases in three parts by their values; equal values stay together, so that a part may be missing."""
     measured, scored, whose = np.array(values), np.array(dice, dtype=np.float64), np.array(groups, dtype=object)
     part = np.digitize(measured, np.quantile(measured, [1 / 3, 2 / 3]), right=True)
     found = []
-    for which in np.unique(part):
-        here = part == which
-        one = [bootstrap_mean(scored[here][:, None], list(whose[here]), level=level) for level in (0.95, CERTAIN)]
-        found.append(Third(float(measured[here].min()), float(measured[here].max()), int(here.sum()), *one))
-    return found
+    for here in (part == which for which in np.unique(part)):
+        mean = bootstrap_mean(scored[here][:, None], list(whose[here]))
+        found.append(Third(float(measured[here].min()), float(measured[here].max()), int(here.sum()), mean))
+    return Pattern(tuple(found), _chance(scored, part))
 
 
-def sentence(measure: Measure, parts: Sequence[Third]) -> str | None:
+def _chance(scored: Floats, part: NDArray[np.integer]) -> float:
+    """Share of the shuffles, the scores as they are among them, whose largest gap between the means of two parts is as large."""
+    members = (part[:, None] == np.unique(part)).astype(np.float64)                                     # (N, parts)
+    shuffled = np.random.default_rng(0).permuted(np.tile(scored, (SHUFFLES, 1)), axis=1)
+    gaps = np.ptp(np.vstack([scored, shuffled]) @ members / members.sum(axis=0), axis=1)
+    return float(np.mean(gaps >= gaps[0] - 1e-12))
+
+
+def sentence(measure: Measure, pattern: Pattern) -> str | None:
     """"Small objects do worse: Dice 0.41 below 300 px, 0.78 above 900 px." None where no two thirds are clearly apart."""
-    worst, best = (choose(range(len(parts)), key=lambda place: parts[place].dice.mean) for choose in (min, max))
-    if not parts[worst].certain.is_apart_from(parts[best].certain):
+    parts = pattern.thirds
+    worst, best = (pick(range(len(parts)), key=lambda place: parts[place].dice.mean) for pick in (min, max))
+    if pattern.chance > CHANCE or not parts[worst].dice.is_apart_from(parts[best].dice):
         return None
     who = measure.who[worst if len(parts) == 3 or worst == 0 else 2]
     told = ", ".join(f"{parts[place].dice.mean:.2f} {_where(measure, parts, place)}" for place in (worst, best))
@@ -104,7 +123,7 @@ def failures_section(material: Material, sights: Sequence[Sight] | str) -> Marku
     parts = [join([tag("h3", block.name), block.told()]) if len(names) <= UNFOLDED else folded(block.name, block.told()) for block in blocks]
     how = (
         "Each dot is a case that holds the class. The bars are the means of the lower, middle and upper third of the cases, with 95 % intervals over "
-        f"patients. A sentence stands only where two of them are apart even with {CERTAIN:.0%} intervals."
+        f"patients. A sentence stands only where two of them are apart, and shuffled scores are so far apart in at most {CHANCE:.0%} of the tries."
     )
     return section("failures", title, tag("p", how), *parts)
 
@@ -133,14 +152,15 @@ class _Class:
             return note("No scored case holds it.")
         measured = self._measured(held)
         few = len(held) < FEWEST
-        parts = {measure: [] if few else thirds(values, self.dice[held].tolist(), [self.groups[one] for one in held]) for measure, values in measured.items()}
-        said = [] if few else [told for measure, some in parts.items() if (told := sentence(measure, some))]
+        dice, groups = self.dice[held].tolist(), [self.groups[one] for one in held]
+        patterns = {} if few else {measure: find_pattern(values, dice, groups) for measure, values in measured.items()}
+        said = [told for measure, pattern in patterns.items() if (told := sentence(measure, pattern))]
         if few:
             said = [f"{len(held)} cases are too few to say where it fails ({FEWEST} are the least); the dots are all there is."]
-        charts = [self._chart(measure, values, parts[measure], held) for measure, values in measured.items()]
+        charts = [self._chart(measure, values, patterns.get(measure), dice) for measure, values in measured.items()]
         grid = figure(grid_chart(self._grid(held), f"Dice of {self.name} by its place in the picture"), "Mean Dice by where its centre lies in the picture.")
         lines = [tag("p", line, class_="finding") for line in said] or [tag("p", f"No pattern is visible with {len(held)} cases.", class_="finding")]
-        return join([*lines, tag("div", *charts, grid, class_="charts"), *([] if few else [_table(self.name, parts)])])
+        return join([*lines, tag("div", *charts, grid, class_="charts"), *([] if few else [_table(self.name, patterns)])])
 
     def _measured(self, held: Sequence[int]) -> Mapping[Measure, list[float]]:
         size, unit = self._sizes()
@@ -157,11 +177,11 @@ class _Class:
         areas = [count * math.prod(spacing or ()) for count, spacing in zip(pixels, spacings, strict=True)]
         return areas, "mm²" if len(spacings[0] or ()) == 2 else "mm³"
 
-    def _chart(self, measure: Measure, values: Sequence[float], parts: Sequence[Third], held: Sequence[int]) -> Markup:
-        points = list(zip(values, self.dice[held].tolist(), strict=True))
-        steps = [((part.low, part.high), part.dice) for part in parts]
+    def _chart(self, measure: Measure, values: Sequence[float], pattern: Pattern | None, dice: Sequence[float]) -> Markup:
+        points = list(zip(values, dice, strict=True))
+        steps = [((part.low, part.high), part.dice) for part in (pattern.thirds if pattern is not None else ())]
         label = f"{measure.name}{f', {measure.unit}' if measure.unit else ''}"
-        return figure(scatter_chart(points, steps, label, f"Dice of {self.name} by {label}", is_log=measure.is_log and min(values) > 0))
+        return figure(scatter_chart(points, steps, label, f"Dice of {self.name} by {label}", is_log=measure.is_log))
 
     def _grid(self, held: Sequence[int]) -> list[list[tuple[float, int]]]:
         cells: list[list[list[float]]] = [[[] for _ in range(3)] for _ in range(3)]
@@ -171,11 +191,11 @@ class _Class:
         return [[(float(np.mean(cell)) if cell else math.nan, len(cell)) for cell in line] for line in cells]
 
 
-def _table(name: str, parts: Mapping[Measure, Sequence[Third]]) -> Markup:
+def _table(name: str, patterns: Mapping[Measure, Pattern]) -> Markup:
     rows = [
         [who.capitalize(), *_row(measure, part)]
-        for measure, some in parts.items()
-        for who, part in zip(measure.who if len(some) == 3 else measure.who[::2], some, strict=False)
+        for measure, pattern in patterns.items()
+        for who, part in zip(measure.who if len(pattern.thirds) == 3 else measure.who[::2], pattern.thirds, strict=False)
     ]
     header = ["", "from … to", "n", "Dice", "95 % interval"]
     return folded("The thirds in numbers", table(f"Dice of {name} in thirds of the cases", header, rows, numbers=range(1, 5)))

@@ -40,7 +40,7 @@ def headline(material: Material) -> Markup:
     whose = f"on {count} that {_were(evaluation)} never trained on." if material.is_tested else f"on {count} that validated. {_why_too_good(material)}"
     rule = RULES[evaluation.settings.empty]
     said = tag("strong", f"Dice {score(interval.mean)}")
-    return tag("p", said, f"{classes} {in_words(interval)} {whose} {rule}.", class_="lead")
+    return tag("p", said, f" {in_words(interval)}{classes} {whose} {rule}.", class_="lead")
 
 
 def _were(evaluation: Evaluation) -> str:
@@ -63,11 +63,11 @@ def _validation_score(material: Material) -> Markup:
 
 
 def counted(cases: int, groups: int, *, known: bool = True) -> str:
-    """20 cases of 7 patients."""
+    """20 cases of 7 patients; where each has a group of its own, that may be so only because nobody said whose they are."""
     told = "1 case" if cases == 1 else f"{cases} cases"
-    if not known:
-        return f"{told} (whose they are is not known)"
-    return f"{told} of {groups} patient{'s' if groups > 1 else ''}" if groups < cases else f"{told}, no two of one patient,"
+    if not known or cases == 1:
+        return told if known else f"{told} (whose they are is not known)"
+    return f"{told} of {groups} patient{'s' if groups > 1 else ''}" if groups < cases else f"{told} (of as many patients, as far as is known)"
 
 
 def score(value: float) -> str:
@@ -122,7 +122,7 @@ def _reading(material: Material, evaluation: Evaluation) -> Sequence[Markup]:
             "with all its cases, and 95 % of the means lie within. They don't say how far it would move with another training, or another hospital.",
         ),
         tag("p", tag("b", "Empty masks. "), EMPTY_MASKS[evaluation.settings.empty]),
-        tag("p", "Missed: cases that hold the class, and none of it was found. Invented: cases without it in which some was found."),
+        tag("p", "Missed: cases that hold the class, and none of it was found. Invented (spurious): cases without it in which some was found."),
     ]
     if material.groups_unknown is not None:
         told.append(note(f"Each case counts as a patient of its own, since the manifest can't be read: {material.groups_unknown}"))

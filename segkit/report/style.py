@@ -45,7 +45,7 @@ figure { margin: 0; min-width: 0; }
 figcaption { color: var(--soft); font-size: .88rem; line-height: 1.45; max-width: 40rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); gap: 1.6rem 1.8rem; margin: 1rem 0; align-items: start; }
 .chart { max-width: 30rem; }
-svg { display: block; width: 100%; height: auto; max-width: 30rem; overflow: visible; }
+svg { display: block; width: 100%; height: auto; max-width: 30rem; }
 svg text { fill: var(--soft); font-size: 11.5px; }
 svg .label { fill: var(--ink); font-weight: 600; }
 svg .name { fill: var(--ink); font-size: 12px; font-weight: 600; }
