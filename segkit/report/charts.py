@@ -152,7 +152,7 @@ def grid_chart(cells: Sequence[Sequence[tuple[float, int]]], title: str) -> Mark
             if count:
                 drawn.append(tag("rect", x=left, y=top, width=side, height=side, rx=4, class_="heat", fill_opacity=0.1 + 0.6 * mean))
                 drawn.append(tag("text", f"{mean:.2f}", x=left + side / 2, y=top + side / 2 + 1, class_="middle value"))
-            drawn.append(tag("text", f"n = {count}", x=left + side / 2, y=top + side / 2 + 19, class_="middle"))
+            drawn.append(tag("text", f"n = {count}", x=left + side / 2, y=top + side / 2 + 19, class_="middle count"))
     extent = 3 * side + 2 * gap
     return tag("svg", tag("title", title), *drawn, viewBox=f"-6 -6 {extent + 12} {extent + 12}", role="img", class_="grid3")
 

@@ -72,7 +72,7 @@ def _found(material: Material) -> Iterator[Markup]:
         return
     findings: Sequence[Mapping[str, Any]] = material.check["findings"]
     decided = material.check.get("decided", ())
-    yield tag("p", f"{material.check['layout'].capitalize()}; {'; '.join(decided)}." if decided else f"{material.check['layout'].capitalize()}.")
+    yield tag("p", f"Read as {'; '.join([material.check['layout'], *decided])}.")
     if not findings:
         yield tag("p", "Nothing to complain of.")
     yield from map(_finding, findings)

@@ -58,7 +58,7 @@ svg .value { fill: var(--ink); font-size: 15px; font-weight: 650; }
 .pale { fill: var(--s0); opacity: .3; } .many { opacity: .6; }
 .band { fill: var(--s1); opacity: .2; } .step { stroke: var(--s1); stroke-width: 2.5; }
 .cell, .empty { fill: var(--raised); } .heat { fill: var(--s0); }
-.grid3 { max-width: 17rem; }
+.grid3 { max-width: 17rem; } svg .count { fill: var(--ink); opacity: .75; }
 .line.s0 { stroke: var(--s0); } .line.s1 { stroke: var(--s1); } .line.s2 { stroke: var(--s2); } .line.s3 { stroke: var(--s3); }
 .line.s4 { stroke: var(--s4); } .line.s5 { stroke: var(--s5); } .line.s6 { stroke: var(--s6); } .line.s7 { stroke: var(--s7); }
 .dot.s0 { fill: var(--s0); } .dot.s1 { fill: var(--s1); } .dot.s2 { fill: var(--s2); } .dot.s3 { fill: var(--s3); }

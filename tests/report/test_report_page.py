@@ -122,7 +122,7 @@ def test_a_class_and_findings_in_markup_are_text(copy: Callable[[], Path]) -> No
         "48 cases of 24 patients",
         "Settings, and why",
         "pieces from",                                                   # tuning.csv
-        "Table of pairs; masks: 0 and 255",
+        "Read as table of pairs; rows of manifest.csv; masks: as told: 0 background, 255 disc.",
         "Before the training 4 pictures were learnt by heart",
         "No patient stands on two sides",
         "Each dot is a case. Spearman's correlation is 1.00",
@@ -162,6 +162,23 @@ def test_what_is_not_there_is_said_in_a_plain_line(copy: Callable[[], Path], fil
     page = Page(write_report(folder).read_text("utf-8"))
     assert line in page.text
     assert page.faults == []
+
+
+def test_two_cases_of_one_name_are_not_drawn_with_each_others_masks(copy: Callable[[], Path]) -> None:
+    folder = copy()
+    rows = (folder / "manifest.csv").read_text("utf-8").splitlines()
+    own = next(row for row in rows if "/41.png" in row).split(",")
+    other = folder / "more" / "40.png"
+    other.parent.mkdir()
+    shutil.copy(folder / own[0], other)
+    manifest = "\n".join(row.replace(own[0], "more/40.png") for row in rows) + "\n"
+    (folder / "manifest.csv").write_text(manifest, "utf-8")
+    for name in ("evaluation.json", "confidence.csv"):
+        path = folder / "test" / name
+        path.write_text(path.read_text("utf-8").replace("41.png", "40.png"), "utf-8")
+    text = Page(write_report(folder).read_text("utf-8")).text
+    assert text.count("several scored cases are called 40.png, and test/masks knows but their names") == 2
+    assert "expected Dice 0.500" in text                                 # the others are there
 
 
 def test_without_the_test_split_the_score_is_called_too_good(copy: Callable[[], Path]) -> None:
