@@ -16,7 +16,7 @@ from segkit.errors import PairingError, SegkitError, ShapeError
 from segkit.image import Image
 from segkit.io import mask_suffix, read_mask
 from segkit.io.files import stem
-from segkit.labels import IGNORE_INDEX, Labels
+from segkit.labels import IGNORE_INDEX
 from segkit.metrics import CaseScore
 from segkit.plot import colour_of, overlay, to_display
 from segkit.report.markup import Markup, folded, join, note, picture, section, tag
@@ -89,18 +89,18 @@ def _legend_of_errors() -> Markup:
 
 def _card(material: Material, rank: str, number: int, dice: float) -> Markup:
     assert material.evaluation is not None
-    case = material.cases[number]
+    case, name = material.cases[number], material.evaluation.cases[number].case
     heading = tag("p", tag("b", rank), tag("span", f"Dice {score(dice)}", class_="value"), class_="rank")
     try:
-        drawing = draw(*_read(case, material))
+        drawing = draw(*_read(case, name, material))
     except SegkitError as error:
         shown, where = note(f"It can't be drawn: {error}"), ""
     else:
         where = drawing.where
-        errors = folded("what is wrong", picture(drawing.errors, f"{case.name}{where}: what was missed, and what was invented"), _legend_of_errors())
-        alone = folded("the picture alone", picture(drawing.plain, f"{case.name}{where}"))
-        shown = join([picture(drawing.drawn, f"{case.name}{where}: what was predicted, and the outline of the truth"), errors, alone])
-    told = [tag("span", case.name, class_="file"), where, *_facts(material.evaluation.cases[number], material.expected_of(number))]
+        errors = folded("what is wrong", picture(drawing.errors, f"{name}{where}: what was missed, and what was invented"), _legend_of_errors())
+        alone = folded("the picture alone", picture(drawing.plain, f"{name}{where}"))
+        shown = join([picture(drawing.drawn, f"{name}{where}: what was predicted, and the outline of the truth"), errors, alone])
+    told = [tag("span", name, class_="file"), where, *_facts(material.evaluation.cases[number], material.expected_of(number))]
     return tag("article", heading, shown, tag("p", *told, class_="facts"), class_="card")
 
 
@@ -116,18 +116,21 @@ def _facts(scored: CaseScore, expected: float | None) -> list[object]:
     return told + [f"; {', '.join(names)} {what}" for names, what in ((missed, "missed"), (invented, "invented")) if names]
 
 
-def _read(case: Case, material: Material) -> tuple[Image, Indices, Indices]:
+def _read(case: Case, name: str, material: Material) -> tuple[Image, Indices, Indices]:
     """The picture, the prediction and the truth, on the picture's grid."""
-    if sum(other.name == case.name for other in material.cases) > 1:
-        raise PairingError(f"several scored cases are called {case.name}, and test/masks knows but their names")
+    assert material.evaluation is not None
+    if sum(other.case == name for other in material.evaluation.cases) > 1:
+        raise PairingError(f"several scored cases are called {name}, and test/masks knows but their names")
     data, labels = material.config.data, material.config.data.make_labels()
     image, truth = load_pair(case, data, labels)
-    path = material.masks / f"{stem(PurePath(case.name))}{mask_suffix(image)}"
-    return image, _encoded(path, image, labels, material), truth.indices
+    path = _mask_of(name, material.masks, mask_suffix(image))
+    return image, labels.encode(read_mask(path, like=image, settings=data.read), str(path)), truth.indices
 
 
-def _encoded(path: Path, image: Image, labels: Labels, material: Material) -> Indices:
-    return labels.encode(read_mask(path, like=image, settings=material.config.data.read), str(path))
+def _mask_of(name: str, folder: Path, suffix: str) -> Path:
+    """Named without the picture's ending, or with it where a.png and a.jpg were two pictures."""
+    full = folder / f"{name}{suffix}"
+    return full if full.exists() else folder / PurePath(name).with_name(f"{stem(PurePath(name))}{suffix}")
 
 
 def draw(image: Image, prediction: Indices, truth: Indices) -> Drawing:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from segkit.config import RunConfig, load_run
@@ -77,8 +77,9 @@ class Material:
 
     @property
     def is_tested(self) -> bool:
-        """Whether what was scored had no part in the training, not even in the choice of the weights."""
-        return bool((self.trainings[0].splits or {}).get("test"))
+        """Whether what was scored had no part in the training, not even in the choice of the weights; where nothing says it, it is not."""
+        splits = self.trainings[0].splits
+        return (self.calibration or {}).get("scored_on") == "test" if splits is None else bool(splits.get("test"))
 
     @cached_property
     def config(self) -> RunConfig:
@@ -96,9 +97,9 @@ class Material:
         SettingsError
             They name other cases than the scores.
         """
-        scored = () if self.evaluation is None else tuple(case.case for case in self.evaluation.cases)
+        scored = [] if self.evaluation is None else [case.case for case in self.evaluation.cases]
         found = cases_of_split(self.config.data, "test") if self.is_tested else list(self._validation())
-        if tuple(case.name for case in found) != scored:
+        if len(found) != len(scored) or not all(_is_called(case, name) for case, name in zip(found, scored, strict=True)):
             raise SettingsError(f"{self.folder}: its manifest names other cases than test/evaluation.json; score them again")
         return tuple(found)
 
@@ -121,10 +122,17 @@ class Material:
             return str(error)
 
     def expected_of(self, number: int) -> float | None:
-        """The expected Dice of a scored case, by its number."""
-        if self.expected is None or self.evaluation is None or [row[0] for row in self.expected] != [case.case for case in self.evaluation.cases]:
+        """The expected Dice of a scored case, by its number; None where the model expects none, or two cases have its name."""
+        if self.expected is None or self.evaluation is None:
             return None
-        return self.expected[number][1]
+        found = [expected for name, expected, _ in self.expected if name == self.evaluation.cases[number].case]
+        return found[0] if len(found) == 1 and math.isfinite(found[0]) else None
+
+
+def _is_called(case: Case, name: str) -> bool:
+    """Whether this is the name of its picture, perhaps with some of its folders."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and case.image.parts[-len(parts) :] == parts
 
 
 def read_run(folder: Path) -> Material:

@@ -54,9 +54,11 @@ def _why_too_good(material: Material) -> str:
 
 def _validation_score(material: Material) -> Markup:
     facts = material.trainings[0].facts or {}
-    best, names = facts.get("outcome", {}).get("best"), facts.get("data", {}).get("validation", [])
-    if best is None or len(material.trainings) > 1:
+    outcome, names = facts.get("outcome"), facts.get("data", {}).get("validation", [])
+    if outcome is None or len(material.trainings) > 1:
         return join(["This run has no score: it did not come to its end."])
+    if (best := outcome["best"]) is None:
+        return join(["This run has no score: no validation mask held any foreground."])
     said = tag("strong", f"Dice {score(best)}")
     cases = "1 validation case" if len(names) == 1 else f"{len(names)} validation cases"
     return join([said, f" on {cases}. They also chose the best weights, so that the score is somewhat too good; no other cases were scored."])

@@ -28,7 +28,9 @@ def _course(training: Training, count: int) -> Iterator[str]:
         yield f"{known}; it has not ended."
     else:
         steps = f"{outcome['steps']:,} steps in {outcome['minutes']:.1f} minutes, {REASONS.get(outcome['reason'], outcome['reason'])}"
-        yield f"{known}; {steps}. The best weights had a validation Dice of {outcome['best']:.3f}, and were kept."
+        best = outcome["best"]
+        kept = "No validation mask held any foreground" if best is None else f"The best weights had a validation Dice of {best:.3f}, and were kept"
+        yield f"{known}; {steps}. {kept}."
 
 
 def _curves(material: Material) -> Markup:

@@ -62,7 +62,7 @@ def _score(folder: Path) -> None:
     evaluation = evaluate_pairs(pairs)
     save(evaluation, folder / "test")
     dice = [case.classes["disc"].scores["dice"] for case in evaluation.cases]
-    rows = [[case.case, one / 2, one] for case, one in zip(evaluation.cases, dice, strict=True)]
+    rows = [[case.case, one / 2, one] for case, one in zip(evaluation.cases, dice, strict=True)][::-1]     # in an order of their own
     write_csv(folder / "test" / "confidence.csv", ["case", "expected_dice", "dice"], rows)
     curve = [[0.55, 0.5, 0.25], [0.95, 0.9, 0.75]]
     told = {"scored_on": "test", "temperature": 1.5, "ece_before": 0.05, "ece_after": 0.01, "before": curve, "after": curve, "correlation": 1.0, "cases": 12}

@@ -181,6 +181,29 @@ def test_two_cases_of_one_name_are_not_drawn_with_each_others_masks(copy: Callab
     assert "expected Dice 0.500" in text                                 # the others are there
 
 
+def test_cases_are_told_apart_by_their_folders_and_masks_by_their_endings(copy: Callable[[], Path]) -> None:
+    folder = copy()
+    masks = folder / "test" / "masks"
+    (masks / "images").mkdir()
+    (masks / "40.png").rename(masks / "images" / "40.png.png")
+    for name in ("evaluation.json", "confidence.csv"):
+        path = folder / "test" / name
+        path.write_text(path.read_text("utf-8").replace("40.png", "images/40.png"), "utf-8")
+    text = Page(write_report(folder).read_text("utf-8")).text
+    assert "images/40.png; expected Dice 0." in text
+    assert "can't be" not in text
+
+
+def test_without_any_foreground_there_is_no_best_score(disc_run: Path, tmp_path: Path) -> None:
+    told = json.loads((disc_run / "run.json").read_text("utf-8"))
+    (tmp_path / "run.json").write_text(json.dumps({**told, "outcome": {**told["outcome"], "best": None}}), "utf-8")
+    text = Page(write_report(tmp_path).read_text("utf-8")).text
+    assert "This run has no score: no validation mask held any foreground." in text
+    (tmp_path / "run.json").write_text(json.dumps({key: value for key, value in told.items() if key != "outcome"}), "utf-8")
+    text = Page(write_report(tmp_path).read_text("utf-8")).text
+    assert "it did not come to its end" in text and "it has not ended" in text
+
+
 def test_without_the_test_split_the_score_is_called_too_good(copy: Callable[[], Path]) -> None:
     folder = copy()
     splits = json.loads((folder / "splits.json").read_text("utf-8"))
