@@ -56,7 +56,7 @@ def _divided(material: Material) -> Iterator[Markup]:
         yield note("There is no splits.json: how the cases were divided stands in run.json alone.")
         return
     groups = splits.get("groups", {})
-    rows = [[side, what, len(splits[side]), len({groups.get(name, name) for name in splits[side]})] for side, what in SIDES.items() if side in splits]
+    rows = [[side, what, len(splits[side]), len({groups.get(name, name) for name in splits[side]})] for side, what in SIDES.items() if splits.get(side)]
     which = f"The splits of {material.trainings[0].folder.name}; in each fold others validate" if len(material.trainings) > 1 else "The splits"
     yield table(which, ["side", "its cases", "cases", "patients"], rows, numbers=(2, 3))
     yield tag("p", "No patient stands on two sides. ", " ".join(f"{line[:1].upper()}{line[1:]}." for line in splits.get("notes", ())))

@@ -113,5 +113,5 @@ def _limits(material: Material) -> list[str | Markup]:
     return [
         f"It was trained on {count} cases from {dataset_name(material)}, and knows nothing but {known}. Pictures of another kind, device or hospital may "
         "be segmented worse than these scores say; score some of your own with segkit evaluate first.",
-        join(["It is ", tag("b", "not a medical device"), ", nor made for diagnosis or treatment: its masks need the eye of who knows the anatomy."]),
+        join(["It is ", tag("b", "not a medical device"), ", nor made for diagnosis or treatment: who knows the anatomy must look at its masks."]),
     ]

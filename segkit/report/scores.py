@@ -129,5 +129,5 @@ def _reading(material: Material, evaluation: Evaluation) -> Sequence[Markup]:
     if material.groups_unknown is not None:
         told.append(note(f"Each case counts as a patient of its own, since the manifest can't be read: {material.groups_unknown}"))
     elif len(set(material.groups)) < FEW_GROUPS:
-        told.append(note(f"With {len(set(material.groups))} patients the intervals are rather too narrow."))
+        told.append(note(f"With {len(set(material.groups))} patients the intervals are too narrow: the score may vary by more."))
     return [*told, *(note(warning[:1].upper(), warning[1:], ".") for warning in evaluation.warnings)]
