@@ -31,7 +31,7 @@ def _curve(bins: list[list[float]]) -> list[tuple[float, float, float]]:
 
 
 def _in_words(told: dict[str, Any]) -> Markup:
-    whose = "cases that were never trained on" if told["scored_on"] == "test" else "validation cases, by which it was calibrated too, so that this is somewhat too good"
+    whose = "cases that were never trained on" if told["scored_on"] == "test" else "validation cases, which calibrated it too: somewhat too good"
     before, after = (score(_number(told[key])) for key in ("ece_before", "ece_after"))
     gap = f"The mean gap between what the model says and what is right (expected calibration error) was {before} as trained"
     return tag("p", f"Measured on {told['cases']} {whose}. {gap} and is {after} with its temperature of {_number(told['temperature']):.2f}.")
