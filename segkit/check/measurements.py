@@ -43,7 +43,8 @@ class ClassMeasurements:
     pixel_share : of all pixels that are not ignored
     case_share, slice_share : of the cases, of all slices, that hold the class
     objects : connected pieces in all cases
-    area_px_p5, area_px_median, area_px_p95 : of pieces; a case with more pieces counts at most 256 of them
+    area_px_p5, area_px_median : of all pieces; a case with more pieces counts at most 256 of them
+    area_px_p95 : of the pieces of a case, in the median case: pictures of many sizes are measured each by itself
     diameter_px_median : of the disc that has the median area
     inner_max_px : distance from the innermost pixel to the nearest other one, in the median case: half the greatest thickness
     inner_median_px : the median of that distance over all pixels of the class, in the median case
@@ -159,7 +160,7 @@ def _class(index: int, values: MaskValues, images: Sequence[ImageFacts], masks: 
     counts = np.array([values.pixels(mask) for mask in masks])         # (cases, K)
     pieces = [found for mask in masks if (found := values.objects(mask, index)) is not None]
     areas = np.concatenate([found.areas_px for found in pieces]) if pieces else np.zeros(1)
-    low, middle, high = (float(value) for value in np.percentile(areas, (5, 50, 95)))
+    low, middle = (float(value) for value in np.percentile(areas, (5, 50)))
     return ClassMeasurements(
         name=values.names[index],
         pixel_share=float(counts[:, index].sum() / max(1, counts.sum())),
@@ -168,7 +169,7 @@ def _class(index: int, values: MaskValues, images: Sequence[ImageFacts], masks: 
         objects=sum(found.count for found in pieces),
         area_px_p5=low,
         area_px_median=middle,
-        area_px_p95=high,
+        area_px_p95=_median([float(np.percentile(found.areas_px, 95)) for found in pieces]),
         diameter_px_median=2 * (middle / np.pi) ** 0.5,
         inner_max_px=_median([found.inner_max_px for found in pieces]),
         inner_median_px=_median([found.inner_median_px for found in pieces]),

@@ -53,7 +53,7 @@ def test_pictures_are_copied_byte_by_byte_where_nothing_is_wrong_with_them(tmp_p
 def test_classes_keep_their_names_and_what_is_ignored_stays_ignored(tmp_path):
     drawn = mask(0, value=20)
     drawn[20:25, 5:9], drawn[0, :] = 40, 99
-    redraw(write_set(tmp_path / "set"), [drawn] * COUNT)
+    redraw(write_set(tmp_path / "set"), [np.roll(drawn, seed, axis=1) for seed in range(COUNT)])
     report = check(tmp_path / "set", labels=Labels(("background", "nerve", "vessel"), (0, 20, 40), ignore=99))
     write_clean(report, tmp_path / "copy")
     assert sorted(np.unique(pixels(tmp_path / "copy/masks/00.png"))) == [0, 1, 2, 255]

@@ -247,3 +247,12 @@ def test_groups_and_splits_are_counted(tmp_path):
     measured = check(tmp_path).measurements
     assert measured is not None
     assert (measured.groups, measured.splits) == (4, {"train": 9, "test": 3})
+
+
+def test_discs_are_not_thin_in_a_set_of_pictures_of_many_sizes(tmp_path):
+    for seed, side in enumerate((30, 61, 121, 240, 600)):
+        rows, columns = np.ogrid[:side, :side]
+        save(tmp_path / f"images/{seed}.png", picture(seed, (side, side)))
+        save(tmp_path / f"masks/{seed}.png", ((rows - side / 2) ** 2 + (columns - side / 2) ** 2 < (side / 6) ** 2).astype(np.uint8))
+    measured = check(tmp_path).measurements
+    assert measured is not None and not measured.classes[1].is_thin      # 40 pixels thick in the median picture, 200 in the largest

@@ -224,3 +224,11 @@ def test_nothing_measured_keeps_the_pictures_as_they_are() -> None:
     scale = choose_scale(subject(empty, height=one(100), width=one(100)), 1.0)
     assert scale.resize.value == {"kind": "native"}
     assert "nothing was measured" in scale.resize.reason
+
+
+def test_reasons_say_what_is_so() -> None:
+    few = replace(NERVES, orientation=replace(NERVES.orientation, cases=3))
+    reasons = {setting.key: setting.reason for setting in derive(few, 10, TWO_CORES)}
+    assert reasons["augment.horizontal_flip"] == "fewer than 5 cases say nothing of left and right, which mostly are alike"
+    assert reasons["augment.vertical_flip"] == "fewer than 5 cases say nothing of top and bottom, which mostly mean something"
+    assert {setting.key: setting.reason for setting in derive(HIPPOCAMPUS, 10, TWO_CORES)}["predict.tta"] == "no mirror image is one of this set"
