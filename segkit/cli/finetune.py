@@ -162,11 +162,11 @@ def _tell(result: Result, folder: Path, as_json: bool) -> None:
     assert result.evaluation is not None
     model = folder / "model.safetensors"
     if as_json:
-        minutes = sum(outcome.minutes for outcome in result.outcomes)
-        told = {"model": str(model), "minutes": round(minutes, 3), "scored_on": result.scored_on, "scores": result.evaluation.to_json()}
-        click.echo(json.dumps(told, allow_nan=False))
+        steps, minutes = (sum(getattr(outcome, what) for outcome in result.outcomes) for what in ("steps", "minutes"))
+        told = {"model": str(model), "report": str(result.report), "steps": steps, "minutes": round(minutes, 3), "scored_on": result.scored_on}
+        click.echo(json.dumps({**told, "scores": result.evaluation.to_json()}, allow_nan=False))
         return
     click.echo(f"Scored on {result.scored_on}:")
     print_scores(result.evaluation)
-    click.echo(f"model: {model}; settings and reasons: {folder / 'config.yaml'}; the score of each case: {folder / 'test' / 'evaluation.csv'}", err=True)
+    click.echo(f"model: {model}; report, to be opened in a browser: {result.report}", err=True)
     click.echo(f"next: segkit predict -m {shlex.quote(str(folder))} PICTURES -o MASKS", err=True)

@@ -8,6 +8,7 @@ Each step leaves a file when it is done, by which a run that was stopped, or kil
     tuning.csv                  what a model is run with has been chosen, and stored in it
     model.safetensors           with folds, above them: they are joined
     test/evaluation.json        the score
+    report.html                 all of it, to be read
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from segkit.finetune.prepare import is_tried, prepare, try_first
 from segkit.finetune.scoring import is_scored, read_score, score
 from segkit.io.claim import claimed
 from segkit.metrics import Evaluation
+from segkit.report import write_report
 from segkit.train import Outcome, Silence, Watcher, train
 from segkit.train.run import check_folder
 
@@ -45,11 +47,13 @@ class Result:
     outcomes : of each training
     evaluation : None where it was interrupted
     scored_on : the cases in words
+    report : the page that tells all of it
     """
 
     outcomes: tuple[Outcome, ...]
     evaluation: Evaluation | None = None
     scored_on: str = ""
+    report: Path | None = None
 
     @property
     def interrupted(self) -> Outcome | None:
@@ -96,10 +100,17 @@ def _carry_out(request: Request, plan: Plan | None, watching: Watching) -> Resul
     with watching() as watcher:
         if request.folds and not (request.folder / "model.safetensors").exists():
             join(request.folder, request.configs, watcher)
-        if is_scored(request.folder):
-            return Result(tuple(outcomes), *read_score(request.folder, request.configs))
-        watcher.note("scoring")
-        return Result(tuple(outcomes), *score(request.folder, request.configs))
+        evaluation, scored_on = _score(request, watcher)
+        watcher.note("writing the report")
+        return Result(tuple(outcomes), evaluation, scored_on, write_report(request.folder))
+
+
+def _score(request: Request, watcher: Watcher) -> tuple[Evaluation, str]:
+    """What it comes to, measured once."""
+    if is_scored(request.folder):
+        return read_score(request.folder, request.configs)
+    watcher.note("scoring")
+    return score(request.folder, request.configs)
 
 
 def _train(config: Path, watcher: Watcher) -> Outcome:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePath
@@ -36,7 +36,7 @@ from segkit.io import Source, write_csv, write_json
 from segkit.io.files import stem
 from segkit.io.manifest import read_manifest
 from segkit.labels import Mask
-from segkit.metrics import CaseScore, ClassScore, Evaluation
+from segkit.metrics import Evaluation
 from segkit.predict import Segmentation, load, segment
 from segkit.tune import known_sample, mean_dice, samples_each
 
@@ -167,20 +167,9 @@ def is_scored(folder: Path) -> bool:
 
 def read_score(folder: Path, configs: Sequence[Path]) -> tuple[Evaluation, str]:
     """What `score` gave, from its files."""
-    told = json.loads((folder / FOLDER / "evaluation.json").read_text("utf-8"))
-    cases = tuple(_case(case) for case in told["cases"])
+    evaluation = Evaluation.from_json(json.loads((folder / FOLDER / "evaluation.json").read_text("utf-8")))
     scored_on = json.loads((folder / FOLDER / "calibration.json").read_text("utf-8"))["scored_on"]
-    return Evaluation(tuple(told["classes"]), tuple(told["mean"]), cases), _in_words(scored_on, len(cases), len(configs))
-
-
-def _case(told: Mapping[str, Any]) -> CaseScore:
-    spacing_mm = None if told["spacing_mm"] is None else tuple(told["spacing_mm"])
-    return CaseScore(told["case"], spacing_mm, {name: _class(dict(one)) for name, one in told["classes"].items()})
-
-
-def _class(told: dict[str, Any]) -> ClassScore:
-    pixels = told.pop("prediction_px"), told.pop("truth_px")
-    return ClassScore({metric: math.nan if value is None else value for metric, value in told.items()}, *pixels)
+    return evaluation, _in_words(scored_on, len(evaluation.cases), len(configs))
 
 
 def _shares(folder: Path, configs: Sequence[Path]) -> tuple[str, list[Share]]:
