@@ -18,6 +18,7 @@ from segkit.checkpoint import load_model
 from segkit.cli import main
 from segkit.config import load_run
 from segkit.finetune import rules, smoke
+from segkit.finetune.rules import network
 
 FEW = ["--set", "train.steps=4", "--set", "train.minutes=null", "--set", "train.validations=2", "--precision", "fp32", "--device", "cpu"]
 SMALL = ["--set", "model={feature_scale: 16, decoder_batchnorm: true}"]
@@ -26,7 +27,7 @@ SMALL = ["--set", "model={feature_scale: 16, decoder_batchnorm: true}"]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Networks of a sixteenth of the width, and short trials."""
-    monkeypatch.setattr(rules, "PLAIN", ({"name": "unet", "feature_scale": 16, "decoder_batchnorm": True},))
+    monkeypatch.setattr(network, "PLAIN", ({"name": "unet", "feature_scale": 16, "decoder_batchnorm": True},))
     monkeypatch.setattr(rules, "choose_growth", lambda *given: 1.0)      # else a larger network is timed
     monkeypatch.setattr(smoke, "STEPS", 20)
     monkeypatch.setattr(smoke, "FEWEST_STEPS", 1000)                     # what the trial finds is tested where it lives
@@ -52,7 +53,7 @@ def finished(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_folder_becomes_a_model_with_its_score_on_cases_never_seen(finished: Path) -> None:
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     assert names >= {"config.yaml", "manifest.csv", "splits.json", "check.json", "measurements.json", "settings.json", "smoke.json", "tuning.csv"}
-    assert names >= {"model.safetensors", "run.json", "test/evaluation.csv", "test/evaluation.json"}
+    assert names >= {"model.safetensors", "run.json", "test/evaluation.csv", "test/evaluation.json", "test/confidence.csv", "report.html"}
     splits = json.loads((finished / "splits.json").read_text())
     scored = {row["case"] for row in csv.DictReader((finished / "test" / "evaluation.csv").open())}
     assert scored == {Path(name).name for name in splits["test"]} == {"12.png", "13.png", "14.png", "15.png"}
