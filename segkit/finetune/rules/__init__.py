@@ -12,7 +12,7 @@ from segkit.finetune.rules.augmentation import choose_deformations, choose_flips
 from segkit.finetune.rules.input import choose_channels, choose_context, choose_intensity
 from segkit.finetune.rules.loss import choose_foreground_share, choose_loss
 from segkit.finetune.rules.network import choose_family, choose_network, keep_network
-from segkit.finetune.rules.scale import choose_batch, choose_growth, choose_patch, choose_scale, fit_memory, keep_scale
+from segkit.finetune.rules.scale import choose_batch, choose_growth, choose_patch, choose_progressive, choose_scale, fit_memory, keep_scale
 from segkit.finetune.rules.schedule import choose_rate, choose_time, choose_tta, validation_seconds
 from segkit.finetune.rules.subject import Stopwatch, Subject, as_tree
 
@@ -48,6 +48,7 @@ def derive(subject: Subject, minutes: float, machine: Stopwatch, *, start: RunCo
         *choose_deformations(subject, scale, flips),
         *choose_loss(subject, scale, patch),
         patch,
+        *(choose_progressive(scale, patch) if start is None else []),
         batch,
         choose_foreground_share(subject, scale, patch),
         *choose_rate(network, start),

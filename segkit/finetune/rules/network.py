@@ -11,7 +11,7 @@ from segkit.finetune.recipe import Setting
 from segkit.finetune.rules.scale import SMALLEST_SIDE, Scale, is_whole
 from segkit.finetune.rules.subject import Stopwatch, Subject
 
-ENOUGH_STEPS = 6000
+ENOUGH_STEPS = 12000
 """A larger network than the smallest is taken only where it gets so many."""
 
 THIN_DECODER = [128, 64, 32, 32, 16]
