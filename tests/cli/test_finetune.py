@@ -5,7 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import re
+import shlex
+import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +19,13 @@ import pytest
 from PIL import Image as Pillow
 from toys import disc, write_discs
 
+from segkit.calibrate import calibrate, load_evidence
 from segkit.checkpoint import load_model
 from segkit.cli import main
 from segkit.config import load_run
 from segkit.finetune import rules, smoke
 from segkit.finetune.rules import network
+from segkit.train import Report, Silence
 
 FEW = ["--set", "train.steps=4", "--set", "train.minutes=null", "--set", "train.validations=2", "--precision", "fp32", "--device", "cpu"]
 SMALL = ["--set", "model={feature_scale: 16, decoder_batchnorm: true}"]
@@ -53,11 +60,34 @@ def finished(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_folder_becomes_a_model_with_its_score_on_cases_never_seen(finished: Path) -> None:
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     assert names >= {"config.yaml", "manifest.csv", "splits.json", "check.json", "measurements.json", "settings.json", "smoke.json", "tuning.csv"}
-    assert names >= {"model.safetensors", "run.json", "test/evaluation.csv", "test/evaluation.json", "test/confidence.csv", "report.html"}
+    assert names >= {"model.safetensors", "run.json", "test/evaluation.csv", "test/evaluation.json", "finetune.json", "test/confidence.csv", "report.html"}
+    assert {name for name in names if name.startswith("test/masks/")} == {f"test/masks/{number}.png" for number in range(12, 16)}
     splits = json.loads((finished / "splits.json").read_text())
     scored = {row["case"] for row in csv.DictReader((finished / "test" / "evaluation.csv").open())}
     assert scored == {Path(name).name for name in splits["test"]} == {"12.png", "13.png", "14.png", "15.png"}
     assert scored.isdisjoint(Path(name).name for name in [*splits["train"], *splits["val"]])
+
+
+def test_of_what_is_scored_there_are_masks_and_how_sure_the_model_was(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = ["predict", str(finished / "manifest.csv"), "--split", "test", "-m", str(finished), "-o", str(out), "-q"]
+    assert main([*given, "--review", "2", "--device", "cpu", "--precision", "fp32", "--engine", "torch"]) == 0
+    rows = list(csv.DictReader((finished / "test" / "confidence.csv").open()))
+    predicted = [(Path(row["file"]).name, row["expected_dice"]) for row in csv.DictReader((out / "results.csv").open())]
+    assert [(row["case"], f"{float(row['expected_dice']):.4f}") for row in rows] == predicted
+    scores = {row["case"]: float(row["dice"] or 1) for row in csv.DictReader((finished / "test" / "evaluation.csv").open())}
+    assert {row["case"]: pytest.approx(float(row["dice"])) for row in rows} == scores
+    for name in scores:
+        np.testing.assert_array_equal(Pillow.open(finished / "test" / "masks" / name), Pillow.open(out / name))
+    told = json.loads((finished / "test" / "calibration.json").read_text())
+    assert list(told) == ["scored_on", "cases", "temperature", "ece_before", "ece_after", "before", "after", "correlation"]
+    line = load_model(finished).run.predict
+    assert (told["scored_on"], told["cases"], told["temperature"]) == ("test", 4, line.temperature)
+    for when in ("before", "after"):
+        assert told[f"ece_{when}"] == pytest.approx(sum(share * abs(said - right) for said, right, share in told[when]))
+        assert sum(share for _, _, share in told[when]) == pytest.approx(1)
+    assert line.expected_dice is not None
+    assert re.fullmatch(r"\d+ parts of 2 cases", line.expected_dice.learnt_from)
 
 
 def test_names_stand_in_the_card_and_the_settings_do_the_same_again(finished: Path) -> None:
@@ -126,6 +156,62 @@ def test_folds_become_one_model(ready: Path, tmp_path: Path, capsys: pytest.Capt
     assert len(set(validating[0]) & set(validating[1])) == 0
     assert len(validating[0]) + len(validating[1]) == 12
     assert load_model(folder).card.members == 2
+
+
+def test_the_ensemble_is_as_sure_as_the_cases_of_all_folds_say(ready: Path, tmp_path: Path) -> None:
+    rows = (ready / "manifest.csv").read_text().replace(",test,", ",train,")
+    (tmp_path / "all.csv").write_text(rows.replace("images/", f"{ready}/images/").replace("masks/", f"{ready}/masks/"), "utf-8")
+    folder = tmp_path / "run"
+    assert main(["finetune", str(tmp_path / "all.csv"), "-o", str(folder), "--folds", "2", "--test-split", "0", *FEW, *SMALL, "-q"]) == 0
+    cases = [case for number in range(2) for case in load_evidence(folder / f"fold{number}" / "evidence.npz")]
+    predict = load_model(folder).run.predict
+    assert (len(cases), calibrate(cases, predict).predict) == (16, predict)
+    told = json.loads((folder / "test" / "calibration.json").read_text())
+    assert (told["scored_on"], told["cases"]) == ("validation", 16)
+    assert told["temperature"] == predict.temperature
+    assert len(list((folder / "test" / "masks").iterdir())) == 16
+
+
+class Stopping(Silence):
+    """Asks this process to end after a step."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def stepped(self, report: Report) -> None:
+        if report.step == self._step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_that_is_stopped_says_how_to_go_on_and_does(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["finetune", str(ready), "-o", str(tmp_path / "run"), "--labels", "disc=255", *FEW, *SMALL, "-q"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segkit.cli.finetune._watcher", lambda quiet: nullcontext(Stopping(3)))
+        assert main(given) == 128 + signal.SIGTERM
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line == f"stopped at step 3; go on with: segkit {shlex.join(given)} --resume"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segkit.finetune.run.choose", interrupt)
+        assert main([*given, "--resume"]) == 130
+    assert f"stopped; go on with: segkit {shlex.join(given)} --resume" in capsys.readouterr().err
+    for more, message in ((["--folds", "3"], "now folds 3 instead of 0"), (["--dry-run"], "give one of the two")):
+        assert main([*given, "--resume", *more]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    assert main(["finetune", str(ready), "-o", str(tmp_path / "run"), "--resume", "-q"]) == 0        # what is stored needs not be given again
+    first = capsys.readouterr().out
+    assert "Scored on 4 cases that were never trained on" in first
+    assert main([*given, "--resume"]) == 0                                                           # and again, from its files
+    assert capsys.readouterr().out == first
+
+
+def interrupt(*given: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_there_must_be_a_run_to_go_on_with(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["finetune", str(ready), "-o", str(tmp_path / "run"), "--resume", "-q"]) == 2
+    assert "holds nothing to resume (no finetune.json); start without --resume" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,55 +26,62 @@ from segkit.train import run as training
 QUICK = ("train.steps=4", "train.minutes=null", "train.validations=2", "model={feature_scale: 16, decoder_batchnorm: true}")
 
 
+class Gone(BaseException):
+    """What nothing in a run can catch, in place of a death that the test would not survive."""
+
+
+def vanish(*given: Any, **named: Any) -> None:
+    raise Gone
+
+
 def die(*given: Any, **named: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at_step(step: int) -> Callable[..., float]:
+End = Callable[..., None]
+
+
+def at_step(step: int, end: End) -> Callable[..., float]:
     take_step = training.take_step
-    return lambda state, *given: float(die() or 0) if state.step == step else take_step(state, *given)
+    return lambda state, *given: float(end() or 0) if state.step == step else take_step(state, *given)
 
 
-def die_after(function: Callable[..., Any]) -> Callable[..., None]:
-    return lambda *given, **named: die(function(*given, **named))
+def after(function: Callable[..., Any], end: End) -> Callable[..., None]:
+    return lambda *given, **named: end(function(*given, **named))
 
 
-PLACES: dict[str, Callable[[], tuple[Any, str, Any]]] = {
-    "": lambda: (run, "LOCK", run.LOCK),                                             # nowhere
-    "looking": lambda: (sys.modules[prepare.__module__], "survey", die),
-    "trying": lambda: (sys.modules[prepare.__module__], "try_to_learn", die),
-    "a model but no state": lambda: (training, "save_state", die),
-    "in training": lambda: (training, "take_step", die_at_step(3)),
-    "trained": lambda: (run, "choose", die),
-    "choosing": lambda: (choosing, "_store", die_after(choosing._store)),
-    "joining": lambda: (run, "join", die),
-    "scoring": lambda: (scoring, "save", die),
+PLACES: dict[str, Callable[[End], tuple[Any, str, Any]]] = {
+    "looking": lambda end: (sys.modules[prepare.__module__], "survey", end),
+    "trying": lambda end: (sys.modules[prepare.__module__], "try_to_learn", end),
+    "a model but no state": lambda end: (training, "save_state", end),
+    "in training": lambda end: (training, "take_step", at_step(3, end)),
+    "trained": lambda end: (run, "choose", end),
+    "choosing": lambda end: (choosing, "_store", after(choosing._store, end)),
+    "joining": lambda end: (run, "join", end),
+    "scoring": lambda end: (scoring, "save", end),
 }
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "choose_growth", lambda *given: 1.0)
+    monkeypatch.setattr(smoke, "FEWEST_STEPS", 1000)
+
+
 def work(request: Request, resume: bool, place: str) -> None:
-    """In a process of its own, which ends itself at a place."""
+    """In a process of its own, which is killed at a place."""
     torch.set_num_threads(1)
-    room, name, instead = PLACES[place]()
     rules.choose_growth = lambda *given: 1.0                                        # type: ignore[assignment]
     smoke.FEWEST_STEPS = 1000
+    room, name, instead = PLACES[place](die)
     setattr(room, name, instead)
     finetune(request, resume=resume)
 
 
-@pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int | None]:
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", None, raising=False)   # or each process would import pytest anew
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["segkit.finetune", "segkit.losses", "monai.losses", "albumentations", "scipy.optimize"])     # once for all
-
-    def begin(request: Request, *, resume: bool = False, place: str = "") -> int | None:
-        process = context.Process(target=work, args=(request, resume, place), daemon=True)
-        process.start()
-        process.join()
-        return process.exitcode
-
-    return begin
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Request:
+    dataset = write_discs(tmp_path_factory.mktemp("set") / "discs", count=16).parent
+    return Request(dataset, Path(), Labels(("background", "disc"), (0, 255)), overrides=QUICK, device="cpu", precision="fp32")
 
 
 def weights(folder: Path) -> dict[str, Any]:
@@ -81,25 +89,50 @@ def weights(folder: Path) -> dict[str, Any]:
     return {**{key: value.tolist() for key, value in file.weights.items()}, "predict": file.run.predict.model_dump()}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_run_that_is_killed_at_every_step_ends_as_one_that_was_not(start: Callable[..., int | None], tmp_path: Path) -> None:
-    dataset = write_discs(tmp_path / "discs", count=16).parent
-    labels = Labels(("background", "disc"), (0, 255))
-    undisturbed, killed = (Request(dataset, tmp_path / name, labels, overrides=QUICK, device="cpu", precision="fp32", folds=2) for name in ("one", "two"))
-    assert start(undisturbed) == 0
-    times: dict[Path, int] = {}
-    *first, joining, scoring = list(PLACES)[1:]
-    for number, place in enumerate([*first, "in training", joining, scoring]):      # each step of the first fold, and one of the second
-        assert start(killed, resume=number > 0, place=place) == -signal.SIGKILL, place
-        for path in times:
-            assert path.stat().st_mtime_ns == times[path], f"{path} was made again after {place}"
-        done = (*killed.configs, *(folder / "run.json" for folder in killed.places), *(folder / "tuning.csv" for folder in killed.places))
-        times |= {path: path.stat().st_mtime_ns for path in done if path.exists() and is_final(path)}
-    assert start(killed, resume=True) == 0
+def require_same_end(killed: Request, undisturbed: Request) -> None:
     assert weights(killed.folder) == weights(undisturbed.folder)
     one, two = (json.loads((request.folder / "test" / "evaluation.json").read_text()) for request in (undisturbed, killed))
     assert one == two
-    assert start(killed, resume=True, place="scoring") == 0                          # nothing is left that could be scored
+
+
+def test_a_run_that_ends_at_any_step_is_gone_on_with_and_nothing_is_done_twice(asked: Request, tmp_path: Path) -> None:
+    undisturbed, broken = (replace(asked, folder=tmp_path / name, folds=2) for name in ("one", "two"))
+    finetune(undisturbed)
+    times: dict[Path, int] = {}
+    *first, joining, scored = PLACES
+    for number, place in enumerate([*first, "in training", joining, scored]):       # each step of the first fold, and one of the second
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Gone):
+            patch.setattr(*PLACES[place](vanish))
+            finetune(broken, resume=number > 0)
+        for path in times:
+            assert path.stat().st_mtime_ns == times[path], f"{path} was made again after {place}"
+        done = (*broken.configs, *(folder / name for folder in broken.places for name in ("run.json", "tuning.csv")))
+        times |= {path: path.stat().st_mtime_ns for path in done if path.exists() and is_final(path)}
+    finetune(broken, resume=True)
+    require_same_end(broken, undisturbed)
+    with pytest.MonkeyPatch.context() as patch:
+        for place in PLACES:
+            patch.setattr(*PLACES[place](vanish))
+        again = finetune(broken, resume=True)                                        # nothing is left to be done
+    assert again.evaluation is not None
+    assert again.evaluation.to_json() == json.loads((broken.folder / "test" / "evaluation.json").read_text())
+    assert again.scored_on == "4 cases that were never trained on"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_run_that_is_killed_ends_as_one_that_was_not(asked: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed, killed = (replace(asked, folder=tmp_path / name) for name in ("one", "two"))
+    finetune(undisturbed)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", None, raising=False)   # or each process would import pytest anew
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["segkit.finetune", "monai.losses", "albumentations", "scipy.optimize"])     # once for all
+    for number, place in enumerate(["a model but no state", "choosing", "scoring"]):
+        process = context.Process(target=work, args=(killed, number > 0, place), daemon=True)
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, place
+    finetune(killed, resume=True)
+    require_same_end(killed, undisturbed)
 
 
 def is_final(path: Path) -> bool:
