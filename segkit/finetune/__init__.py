@@ -15,6 +15,7 @@ The run's folder afterwards holds what `segkit.train` leaves there, and::
     ├── tuning.csv           what mirror images and tidying were worth on the validation cases
     ├── evidence.npz         what these said of how sure to be
     ├── test/                of each case that was never trained on the mask, the score, and how sure the model was
+    ├── report.html          how good, for whom, and where it fails
     ├── data/                a clean copy, where training could not read the masks as they are
     └── fold0/, fold1/, …    with --folds, a run each; model.safetensors above is their ensemble
 """
