@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def work(request: Request, resume: bool, place: str) -> None:
     torch.set_num_threads(1)
     rules.choose_growth = lambda *given: 1.0                                        # type: ignore[assignment]
     smoke.FEWEST_STEPS = 1000
+    torch.set_num_threads(1)
     room, name, instead = PLACES[place](die)
     setattr(room, name, instead)
     finetune(request, resume=resume)
@@ -119,8 +120,17 @@ def test_a_run_that_ends_at_any_step_is_gone_on_with_and_nothing_is_done_twice(a
     assert again.scored_on == "4 cases that were never trained on"
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Several threads add up in another order in another process."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_run_that_is_killed_ends_as_one_that_was_not(asked: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_killed_ends_as_one_that_was_not(asked: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     undisturbed, killed = (replace(asked, folder=tmp_path / name) for name in ("one", "two"))
     finetune(undisturbed)
     monkeypatch.setattr(sys.modules["__main__"], "__file__", None, raising=False)   # or each process would import pytest anew
