@@ -142,6 +142,7 @@ def test_thirty_large_photographs_of_one_blob_are_made_small_and_seen_whole() ->
     assert run.preprocess.resize.model_dump() == {"kind": "long_side", "pixels": 96}              # 20 of 1400 px would be 57
     assert (run.preprocess.channels, run.train.patch) == (3, (80, 96))
     assert run.model.encoder == "resnet18"
+    assert run.train.progressive is None                                                          # 72 px would be too few for it
 
 
 def test_thousands_of_tiny_pictures_stay_as_they_are_many_in_a_step() -> None:

@@ -171,8 +171,8 @@ def is_whole(scale: Scale, patch: Setting) -> bool:
 
 
 def choose_progressive(scale: Scale, patch: Setting) -> list[Setting]:
-    """Pictures that are seen whole, and are not tiny, at a smaller size first."""
-    if not is_whole(scale, patch) or max(scale.median) < SMALLEST_SIDE:
+    """Pictures that are seen whole at a smaller size first, where that is not tiny."""
+    if not is_whole(scale, patch) or round(PROGRESSIVE * max(scale.median)) < SMALLEST_SIDE:
         return []
     return [Setting("train.progressive", PROGRESSIVE, "half of the time on smaller pictures: more of them are seen, and what is coarse is learnt first")]
 
