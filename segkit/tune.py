@@ -4,7 +4,8 @@
 
     score_cases     the network looks at each case once, as it is and in the mirror images that training knew
     tune            steps: the mirror images' mean; then for each class a smallest size, the largest piece alone, holes filled;
-                    taken where the gain is larger than `SMALLEST_GAIN` and than its own standard error
+                    taken where the gain is larger than `SMALLEST_GAIN` and than its own standard error; mirror images that the
+                    settings begin with are left where the loss is
 
 and `segkit.calibrate` learns from the same scores how sure to be under these settings.
 
@@ -207,11 +208,13 @@ def tune(scored: Sequence[ScoredCase], labels: Labels, start: PredictSettings, s
     Notes
     -----
     The rule is one standard error, not two: a step that is wrongly taken costs about as little as one that is wrongly left, and what is
-    asked of it besides, `SMALLEST_GAIN`, is more than chance gives where there are many cases.
+    asked of it besides, `SMALLEST_GAIN`, is more than chance gives where there are many cases. Mirror images that the settings begin with, because they
+    cost little, stay unless they do harm by the same measure: the mean of several views is rarely worse than one, and few cases can't show by how much
+    it is better.
     """
     search = _Search(scored, start.model_copy(update={"tta": False, "postprocess": PostprocessSettings()}))
     if any(case.mirrored is not None for case in scored):
-        search.consider("mirror images", search.settings.model_copy(update={"tta": True}), labels.foreground)
+        search.consider("mirror images", search.settings.model_copy(update={"tta": True}), labels.foreground, usual=start.tta)
     for name in labels.foreground:
         smallest = smallest_size(sizes.get(name, np.empty(0, np.int64)))
         if smallest > 1:
@@ -259,11 +262,11 @@ class _Search:
         changed = PostprocessSettings(classes={**rules, name: rules.get(name, PieceRules()).model_copy(update=change)})
         self.consider(f"{name}: {what}", self.settings.model_copy(update={"postprocess": changed}), (name,))
 
-    def consider(self, name: str, settings: PredictSettings, classes: Sequence[str]) -> None:
-        """Take the settings where they pay for these classes."""
+    def consider(self, name: str, settings: PredictSettings, classes: Sequence[str], *, usual: bool = False) -> None:
+        """Take the settings where they pay for these classes, those that are `usual` unless they do harm."""
         dice = self._measure(settings)
         before, after = (self._by_group(found, classes) for found in (self._dice, dice))
-        step = _weigh(name, before, after)
+        step = _weigh(name, before, after, usual)
         self.steps.append(step)
         if step.taken:
             self.settings, self._dice = settings, dice
@@ -284,10 +287,11 @@ class _Search:
         return np.array([np.mean(values) for values in groups.values()])
 
 
-def _weigh(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> Step:
+def _weigh(name: str, before: NDArray[np.float64], after: NDArray[np.float64], usual: bool) -> Step:
     """(G,) mean Dice of each group, without and with a step."""
     gains = after - before
     gain = float(gains.mean())
     error = float(gains.std(ddof=1) / math.sqrt(len(gains))) if len(gains) > 1 else math.nan
-    taken = len(gains) >= FEWEST_GROUPS and gain > SMALLEST_GAIN and gain > error
+    is_known = len(gains) >= FEWEST_GROUPS and abs(gain) > max(SMALLEST_GAIN, error)
+    taken = gain > 0 if is_known else usual
     return Step(name, float(before.mean()), float(after.mean()), gain, error, len(gains), taken)

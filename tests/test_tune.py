@@ -122,6 +122,15 @@ def test_mirror_images_are_taken_where_they_gain_over_all_classes() -> None:
     assert (worse.predict.tta, worse.steps[0].taken) == (False, False)
 
 
+@pytest.mark.parametrize("usual", [True, False])
+def test_where_little_can_be_known_mirror_images_stay_as_the_settings_have_them(usual: bool) -> None:
+    two = [case(group, TRUTH, TRUTH, SPECK) for group in "ab"]
+    one_of_four = [*(case(group, TRUTH, TRUTH, TRUTH) for group in "abc"), case("d", TRUTH, TRUTH, SPECK)]      # a quarter of the loss, with as large an error
+    for scored in (two, one_of_four):
+        tuning = tune(scored, LABELS, PredictSettings(tta=usual), {})
+        assert (tuning.predict.tta, tuning.steps[0].taken) == (usual, usual)
+
+
 def test_the_smallest_size_is_that_of_nearly_no_object_in_training() -> None:
     sizes = object_sizes([Mask(draw("11.1", "...2"), LABELS), Mask(draw("1..2"), LABELS)])
     assert {name: sorted(found.tolist()) for name, found in sizes.items()} == {"nerve": [1, 1, 2], "vessel": [1, 1]}
