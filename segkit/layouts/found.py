@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,14 @@ Combine = Literal["one", "classes", "instances"]
 """What the masks of a case are: one file for all, one for each class, one for each object or part (together they are the foreground)."""
 
 FEWEST_GROUPS = 5
-"""Folders, or names of patients, are taken for patients where there are so many; three folders are rather benign, malignant, normal."""
+"""Folders, or beginnings of names, are taken for patients where there are so many; three folders are rather benign, malignant, normal."""
 
-_PATIENT = re.compile(r"^(.*?(?:patient|pat|subject|subj|sub|case|volume|vol|study|series)[-_ ]?\d+)[-_ .].+$", re.IGNORECASE)
+FEWEST_PATIENTS = 2
+"""Where they are called patient07, subject-7 or case 7, so many are enough."""
+
+_PATIENT = re.compile(r"^(.*?(?:patient|pat|subject|subj|sub|case|volume|vol|study|series)[-_ ]?\d+)(?:[-_ .].*)?$", re.IGNORECASE)
+
+_SURE = re.compile(r"(?:^|[^a-z])(?:patient|pat|subject|subj|sub|case)[-_ ]?\d+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def with_groups(found: FoundDataset) -> FoundDataset:
             ("pictures whose names begin alike (patient07_...)", [_patient_of(case) for case in found.cases]),
         ):
             groups = {guess for guess in guesses if guess}
-            if all(guesses) and FEWEST_GROUPS <= len(groups) < len(guesses):
+            if all(guesses) and _fewest(groups) <= len(groups) < len(guesses):
                 note = f"{words} are taken for those of one patient: {len(groups)} groups; a manifest with a column group says it better"
                 return replace(found, cases=_grouped(found, guesses), notes=(*found.notes, note))
     return replace(found, cases=_grouped(found, names))
@@ -116,6 +121,10 @@ def with_groups(found: FoundDataset) -> FoundDataset:
 
 def _grouped(found: FoundDataset, groups: Sequence[str]) -> tuple[FoundCase, ...]:
     return tuple(case if case.group else replace(case, group=group) for case, group in zip(found.cases, groups, strict=True))
+
+
+def _fewest(groups: Iterable[str]) -> int:
+    return FEWEST_PATIENTS if all(_SURE.search(group) for group in groups) else FEWEST_GROUPS
 
 
 def _folder_of(found: FoundDataset, case: FoundCase) -> str:

@@ -270,6 +270,21 @@ def test_three_folders_are_no_patients(tmp_path):
     assert [case.group for case in find_dataset(tmp_path).cases][:2] == ["benign/benign (1)", "benign/benign (2)"]
 
 
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        (["patient00_t0", "patient00_t1", "patient01_t0"], ["patient00", "patient00", "patient01"]),
+        (["Subject-1", "Subject-1_late", "Subject-2"], ["Subject-1", "Subject-1", "Subject-2"]),     # the first visit has no word of its own
+        (["case 7/a", "case 7/b", "case 8/a"], ["case 7", "case 7", "case 8"]),
+        (["vol1_a", "vol1_b", "vol2_a"], ["images/vol1_a", "images/vol1_b", "images/vol2_a"]),       # a volume may be anything
+        (["staircase1_a", "staircase1_b", "staircase2_a"], ["images/staircase1_a", "images/staircase1_b", "images/staircase2_a"]),
+    ],
+)
+def test_two_are_enough_where_they_are_called_patients(tmp_path, names, groups):
+    lay(tmp_path, *(f"{kind}/{name}.png" for name in names for kind in ("images", "masks")))
+    assert [case.group for case in find_dataset(tmp_path).cases] == groups
+
+
 @pytest.mark.parametrize("name", ["annotations/instances_train.json", "train/_annotations.coco.json", "labels.json"])
 def test_coco_is_refused_in_words(tmp_path, name):
     lay(tmp_path, name, "train/a.png")
