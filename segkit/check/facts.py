@@ -23,8 +23,8 @@ SAMPLE = 2**16
 
 PERCENTILES = (0.5, 50.0, 99.5)
 
-MOST_VALUES = 16
-"""In a mask of more values than these the pieces of each say nothing; numbers of objects are measured together."""
+MOST_VALUES = 33
+"""Of the most classes, and one that is ignored. In a mask of more the pieces of each say nothing; numbers of objects are measured together."""
 
 VALUES_KEPT = 512
 """Values remembered of a mask, the most frequent first."""

@@ -127,7 +127,7 @@ def measure(groups: Sequence[str], splits: Sequence[str | None], facts: Sequence
         dtypes=dict(Counter(image.dtype for image in images)),
         intensity=_intensity(images),
         classes=tuple(_class(index, values, images, masks) for index in range(len(values.names))),
-        empty_cases=sum(count == 0 for count in foreground) / len(good),
+        empty_cases=sum(values.pixels(mask)[1:].sum() == 0 for mask in masks) / len(good),
         empty_slices=1 - sum(foreground) / slices,
     )
 

@@ -78,6 +78,18 @@ def test_measurements_can_be_redone_by_hand(tmp_path):
     assert (line.area_px_median, line.inner_max_px, line.inner_median_px) == (15, 1, 1)
 
 
+def test_thirty_classes_are_measured_each_by_itself(tmp_path):
+    drawn = np.zeros(SIZE, np.uint8)
+    for value in range(1, 31):
+        drawn[value, : value % 5 + 2] = value
+    redraw(write_set(tmp_path, 4), [drawn] * 3 + [np.where(drawn == 30, drawn, 0)])
+    measured = check(tmp_path).measurements
+    assert measured is not None
+    assert measured.empty_cases == 0
+    assert [one.objects for one in measured.classes[1:]] == [3] * 29 + [4]
+    assert [one.area_px_median for one in measured.classes[1:4]] == [3, 4, 5]
+
+
 def test_thin_and_round_are_told_apart(tmp_path):
     lines = np.zeros((60, 70), np.uint8)
     lines[5:55, 10], lines[30, 5:65], lines[33:53, 20:40] = 1, 1, 2
