@@ -248,7 +248,7 @@ def inverted_cases(evidence: Evidence) -> list[int]:
 def empty_masks(evidence: Evidence) -> Iterator[Finding]:
     """Masks without any foreground."""
     empty = [number for number, share in evidence.foreground.items() if share == 0]
-    if not empty:
+    if not empty or evidence.values.labels is None:
         return
     if len(empty) == len(evidence.foreground):
         yield Finding("error", "no-foreground", "no mask holds any foreground: there is nothing to learn", "look at the values of the masks (--labels)")

@@ -208,7 +208,15 @@ def class_names(found: FoundDataset) -> tuple[str, ...]:
 def _as_told(given: Labels, census: _Census) -> MaskValues:
     told = MaskValues("as told", given.mapping, _ignored(given), given.threshold, True)
     strays = census.outside(lambda value: told.class_of(value) is not None)
+    if strays and told.ignore is None and _are_ends(given) and _is_soft(census.pixels):
+        return MaskValues("soft", told.labels, threshold=HALF, are_names_known=True)
     return MaskValues("as told", told.labels, told.ignore, told.threshold, True, strays)
+
+
+def _are_ends(labels: Labels) -> bool:
+    """Two classes, black and white, that no threshold tells apart yet."""
+    low, high = min(labels.values), max(labels.values)
+    return len(labels.values) == 2 and labels.threshold is None and not labels.colour and low <= NEAR_END and 255 - NEAR_END <= high <= 255
 
 
 def _ignored(labels: Labels) -> int | str | None:

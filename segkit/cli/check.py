@@ -123,7 +123,7 @@ def _measured(measured: Measurements) -> Iterator[str]:
     for one in measured.classes:
         pieces = f"; {one.objects} pieces, median {one.area_px_median:.0f} px, thickness up to {2 * one.inner_max_px:.0f} px" if one.objects else ""
         yield f"  {one.name}: {one.pixel_share:.2%} of the pixels, in {one.case_share:.0%} of the pairs{pieces}{' (thin)' if one.is_thin else ''}"
-    if measured.empty_slices:
+    if measured.empty_slices and measured.classes:
         yield f"  empty: {measured.empty_cases:.1%} of the pairs" + (f", {measured.empty_slices:.1%} of the slices" if measured.volumes else "")
 
 

@@ -346,6 +346,20 @@ def test_a_mask_threshold_of_the_user_makes_soft_masks_right(tmp_path):
     assert check(tmp_path, labels=Labels(("background", "cell"), (0, 255), threshold=127)).is_fit
 
 
+@pytest.mark.parametrize("labels", [Labels(("background", "cell"), (0, 255)), Labels(("background", "cell"), (255, 0))])
+def test_soft_masks_whose_two_classes_are_named_are_still_told_apart_at_127(tmp_path, labels):
+    _jpeg(write_set(tmp_path))
+    report = check(tmp_path, labels=labels)
+    assert (report.values.kind, report.values.threshold, report.values.strays) == ("soft", 127, {})
+    assert report.values.labels == labels.mapping
+    assert "soft-masks" in codes(report)
+
+
+def test_unclear_masks_are_not_called_empty_too(tmp_path):
+    _pictures_for_masks(write_set(tmp_path))
+    assert codes(check(tmp_path)) == {"values-unclear"}
+
+
 def test_strays_among_black_and_white_become_the_nearer_one(tmp_path):
     drawn = mask(2)
     drawn[0, :3] = 9, 130, 244
