@@ -60,7 +60,7 @@ def mismatched(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "error",
             "size-mismatch",
-            f"{_count(len(problems), 'mask')} differ in size from the picture; the first: {problems[0].message}",
+            f"{_count(len(problems), 'mask')} {'differs' if len(problems) == 1 else 'differ'} in size from the picture; the first: {problems[0].message}",
             "draw or export the mask anew at the picture's size; resizing would shift its outline",
             evidence.names(problem.path for problem in problems),
             "leaves the pairs out",
@@ -109,7 +109,8 @@ def stray_values(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         "error",
         "stray-values",
-        f"{_count(len(numbers), 'mask')} hold values that are not {whose}: {shown}{more} ({pixels} pixels); training would stop there",
+        f"{_count(len(numbers), 'mask')} {'holds' if len(numbers) == 1 else 'hold'} values that are not {whose}: {shown}{more} ({pixels} pixels); "
+        "training would stop there",
         "correct the masks, or name each value with --labels",
         evidence.mask_names(numbers),
         "takes them for the nearer one of black and white" if values.kind == "0 and 255" else "leaves the pairs out",
@@ -177,7 +178,8 @@ def kinds_of_masks(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "note" if evidence.values.are_names_known else "warning", "colour-masks",
             f"{evidence.share(len(colours))} masks are drawn in colours: {evidence.values.describe()}{guess}",
-            "name the colours: --labels background=#000000,nerve=#ff0000", evidence.mask_names(colours), "writes them as class numbers 0, 1, 2, ...",
+            "nothing to do here" if evidence.values.are_names_known else "name the colours: --labels background=#000000,nerve=#ff0000",
+            evidence.mask_names(colours), "writes them as class numbers 0, 1, 2, ...",
         )  # fmt: skip
 
 
@@ -188,8 +190,8 @@ def several_files(evidence: Evidence) -> Iterator[Finding]:
     if several:
         what = "a file for each class" if cases[several[0]].combine == "classes" else "a file for each object or part"
         yield Finding(
-            "error", "several-masks", f"{evidence.share(len(several))} masks lie in several files, {what}; training takes one for each picture",
-            "let --fix write them as one", evidence.mask_names(several), "writes them as one mask",
+            "error", "several-masks", f"{evidence.share(len(several))} masks lie in several files, {what}; segkit train takes one for each picture",
+            "segkit finetune joins them by itself; for segkit train take the copy", evidence.mask_names(several), "writes them as one mask",
         )  # fmt: skip
     channels = [number for number, case in enumerate(cases) if len(case.images) > 1]
     if channels:
@@ -229,7 +231,8 @@ def swapped(evidence: Evidence) -> Iterator[Finding]:
     if inverted:
         yield Finding(
             "error", "inverted-masks",
-            f"{_count(len(inverted), 'mask')} seem inverted: foreground covers all of the border and most of the picture, in the others {median:.0%} of it",
+            f"{_count(len(inverted), 'mask')} {'seems' if len(inverted) == 1 else 'seem'} inverted: "
+            f"foreground covers all of the border and most of the picture, in the others {median:.0%} of it",
             "invert them if that is so; if not, leave them", evidence.mask_names(inverted), "leaves the pairs out",
         )  # fmt: skip
 
@@ -258,6 +261,24 @@ def empty_masks(evidence: Evidence) -> Iterator[Finding]:
         f"{evidence.share(len(empty))} masks are empty; where something is to be seen, this teaches to overlook it",
         "leave those out that were never drawn", evidence.mask_names(empty),
     )  # fmt: skip
+
+
+def too_few(evidence: Evidence) -> Iterator[Finding]:
+    """One pair, or one patient: nothing is left to choose the weights by."""
+    measured = evidence.measurements
+    if measured is not None and measured.groups == 1:
+        yield Finding(
+            "error", "too-few", f"{_count(measured.cases, 'pair')} of one patient (group) can't be divided into some to train on and some to validate on",
+            "draw pictures of more patients; where these are of several, say so in the column group of a manifest",
+        )  # fmt: skip
+
+
+def without_background(evidence: Evidence) -> Iterator[Finding]:
+    """Foreground everywhere."""
+    measured = evidence.measurements
+    if measured is not None and measured.classes and measured.classes[0].pixel_share == 0:
+        first = measured.classes[0].name
+        yield Finding("error", "no-background", f"no mask holds {first}: a network learns to draw everything", "check the labels, or the export of the masks")
 
 
 def same_masks(evidence: Evidence) -> Iterator[Finding]:
@@ -466,6 +487,8 @@ RULES: tuple[Rule, ...] = (
     overlapping_classes,
     swapped,
     empty_masks,
+    too_few,
+    without_background,
     same_masks,
     copies,
     near_copies,

@@ -22,7 +22,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...] | int]] = {
 
 FOR_A_PERSON = {
     *("values-unclear", "overlapping-classes", "swapped-set", "no-foreground", "empty-masks", "constant-slices", "saturated-pictures", "mixed-scales"),
-    *("remarks", "same-masks", "mixed-spacing", "missing-spacing", "tiny-class", "missing-class"),
+    *("too-few", "no-background", "remarks", "same-masks", "mixed-spacing", "missing-spacing", "tiny-class", "missing-class"),
 }
 """What `--fix` claims nothing of."""
 
@@ -141,6 +141,16 @@ def _one_inverted(root: Path) -> None:
 @fault("no-foreground", "error", 0)
 def _all_empty(root: Path) -> None:
     redraw(root, [np.zeros(SIZE, np.uint8)] * COUNT)
+
+
+@fault("too-few", "error", 0)
+def _one_patient(root: Path) -> None:
+    write_manifest(root, [(number, "", "anna") for number in range(COUNT)])
+
+
+@fault("no-background", "error", 0)
+def _all_full(root: Path) -> None:
+    redraw(root, [np.full(SIZE, 255, np.uint8)] * COUNT)
 
 
 @fault("same-masks", "warning", COUNT)
@@ -309,7 +319,7 @@ def test_what_fix_claims_to_repair_is_gone_in_the_copy_and_the_originals_are_as_
     [
         ("unreadable-image", "1 picture can't be used; the first: .*03.png: .*cut short"),
         ("size-mismatch", r"masks/00.png is 47x33, its image .* is 33x47; .* \(rows and columns are exchanged: 47x33\)"),
-        ("stray-values", "1 mask hold values that are not of any class: 7 .1 pixels.; training would stop there"),
+        ("stray-values", "1 mask holds values that are not of any class: 7 .1 pixels.; training would stop there"),
         ("soft-masks", "12 are JPEG"),
         ("mixed-values", "2 of 12 masks are drawn in 0 and 1"),
         ("object-numbers", "number their objects, up to 30"),
