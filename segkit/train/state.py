@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.config import RunConfig, TrainSettings, is_path
-from segkit.errors import SettingsError, WeightsError
+from segkit.errors import SettingsError, WeightsError, WriteError
 from segkit.io import atomic_path
 from segkit.models import build_model
 from segkit.pretrained import Told, load_network, load_pretrained, silent
@@ -108,7 +108,13 @@ def _shares(network: nn.Module, settings: TrainSettings) -> list[tuple[float, li
 
 
 def save_state(state: State, path: Path, run: RunConfig, fingerprint: str) -> None:
-    """Tensors and plain values only, so that reading them executes nothing."""
+    """Tensors and plain values only, so that reading them executes nothing.
+
+    Raises
+    ------
+    WriteError
+        The disk is full, or the folder can't be written to; a state that was saved before stays.
+    """
     content = {
         "network": state.network.state_dict(),
         "averaged": state.averaged,
@@ -122,7 +128,11 @@ def save_state(state: State, path: Path, run: RunConfig, fingerprint: str) -> No
         "fingerprint": fingerprint,
     }
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # what PyTorch makes of a full disk
+            then = "go on with --resume from the state that was saved before" if path.exists() else "start again in another folder"
+            raise WriteError(f"{path}: not written, most likely because the disk is full; make room and {then}") from error
 
 
 def restore(state: State, path: Path, run: RunConfig, fingerprint: str) -> None:

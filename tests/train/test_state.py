@@ -12,7 +12,7 @@ from toys import toy_run
 
 from segkit.checkpoint import load_model
 from segkit.config import RunConfig
-from segkit.errors import SettingsError, VanishedError, WeightsError
+from segkit.errors import SettingsError, VanishedError, WeightsError, WriteError
 from segkit.train.record import Row
 from segkit.train.state import State, fresh_state, identity, make_optimizer, recipe, restore, save_state
 
@@ -50,6 +50,25 @@ def test_a_saved_state_comes_back_whole(tmp_path: Path) -> None:
     for one, other in zip(back.optimizer.state.values(), state.optimizer.state.values(), strict=True):
         assert torch.equal(one["exp_avg_sq"], other["exp_avg_sq"])
     assert torch.equal(torch.rand(3), drawn)                       # the random numbers go on where they were
+
+
+def test_a_full_disk_is_told_in_words_and_leaves_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(content: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2417152 vs 2417048")
+
+    run, path = toy_run(tmp_path), tmp_path / "run" / "state.pt"
+    with monkeypatch.context() as full:
+        full.setattr(torch, "save", half)
+        with pytest.raises(WriteError, match=r"state\.pt: not written, most likely because the disk is full; make room and start again"):
+            save_state(make_state(run), path, run, "abc")
+    assert list(path.parent.iterdir()) == []
+    save_state(make_state(run), path, run, "abc")
+    before = path.read_bytes()
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(WriteError, match="make room and go on with --resume from the state that was saved before"):
+        save_state(stepped(run), path, run, "abc")
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
