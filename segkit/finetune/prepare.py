@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from segkit.finetune.plan import CONFIG, MANIFEST, Plan, Request, keep
 from segkit.finetune.recipe import Recipe, Setting
 from segkit.finetune.rules import Subject, derive
 from segkit.finetune.smoke import choose_pictures, try_to_learn
-from segkit.finetune.splits import TRAIN, VALIDATION, Division, divide, fold
+from segkit.finetune.splits import TRAIN, VALIDATION, Division, Shelf, divide, fold
 from segkit.finetune.survey import Survey, data_settings, survey, write_manifest
 from segkit.io import write_json, write_text
 from segkit.models import build_model
@@ -56,7 +57,7 @@ def prepare(request: Request, watcher: Watcher) -> Plan:
         len(divisions[0].of(TRAIN)),
         len(divisions[0].of(VALIDATION)),
     )
-    recipe = compose(request, subject, machine, start)
+    recipe = compose(request, subject, machine, start, len(divisions[0].sides))
     write_json(request.folder / "check.json", looked.report.to_json())
     _record(request, subject, orientation, machine, recipe)
     for config in request.configs:
@@ -78,13 +79,22 @@ def _divide(request: Request, looked: Survey, watcher: Watcher) -> list[Division
     for part, place in zip(divisions, request.places, strict=True):
         write_manifest(looked, part, place / MANIFEST)
         write_json(place / "splits.json", part.to_json(looked.names))
-    for note in division.notes:
+    for note in (*_left_out(shelf, looked.names), *division.notes):
         watcher.note(note)
     return divisions
 
 
-def compose(request: Request, subject: Subject, machine: Machine, start: RunConfig | None) -> Recipe:
-    """The derived settings between those that say what is trained on and those that were asked for."""
+def _left_out(shelf: Shelf, names: Sequence[str]) -> list[str]:
+    """A sentence about the pairs that can't be used, where there are any."""
+    if not shelf.unfit:
+        return []
+    first = min(shelf.unfit)
+    verb = "is" if len(shelf.unfit) == 1 else "are"
+    return [f"{len(shelf.unfit)} of {len(names)} pairs {verb} left out, first {names[first]}: {shelf.unfit[first]}; splits.json says it of each"]
+
+
+def compose(request: Request, subject: Subject, machine: Machine, start: RunConfig | None, cases: int) -> Recipe:
+    """The derived settings between those that say what is trained on and those that were asked for; `cases` are those that are used."""
     labels = subject.labels
     data = [
         Setting("description", f"{', '.join(labels.foreground)} in {subject.name}"),
@@ -106,7 +116,7 @@ def compose(request: Request, subject: Subject, machine: Machine, start: RunConf
     ]
     derived = derive(subject, request.minutes, machine, start=start)
     heading = (
-        f"{subject.name}: {subject.measurements.cases} cases; derived by segkit {__version__} finetune, each setting with its reason.",
+        f"{subject.name}: {cases} cases; derived by segkit {__version__} finetune, each setting with its reason.",
         f"The same again, or with changes: segkit train {CONFIG} -o OTHER_FOLDER",
     )
     return Recipe(heading, (*data, *derived, *asked)).with_overrides(request.overrides)

@@ -27,6 +27,12 @@ TO_COPY = ("0/1 and 0/255 mixed", "object numbers", "files of classes", "files o
 WORTH_WORKERS = 48
 """Cases from which on it pays to start processes that read them."""
 
+MOST_STRAY = 0.1
+"""Of the pairs, that may be left out because their masks hold values of no class."""
+
+FEW_STRAYS = 6
+"""Values that are named in a message."""
+
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
 
 
@@ -79,7 +85,7 @@ def survey(dataset: Path, folder: Path, labels: Labels | None, progress: Progres
     PairingError
         There are no pairs, or none that can be read.
     MaskValuesError
-        It is not clear what the values in the masks mean.
+        It is not clear what the values in the masks mean, or many masks hold values of no class.
     SettingsError
         No mask holds one of the classes.
     """
@@ -112,7 +118,39 @@ def _require_usable(report: CheckReport) -> tuple[Measurements, Labels]:
     missing = [one.name for one in report.measurements.classes if one.pixel_share == 0]
     if missing:
         raise SettingsError(f"{report.dataset}: no mask holds {' or '.join(missing)}; the masks are read as {report.values.describe()}: correct --labels")
+    _require_most(report)
     return report.measurements, labels
+
+
+def _require_most(report: CheckReport) -> None:
+    """Raises MaskValuesError where values of no class throw out so many pairs that a class was forgotten, or is meant as background."""
+    values, pairs = report.values, len(report.evidence.facts)
+    thrown_out = {number for numbers in values.strays.values() for number in numbers}
+    if len(thrown_out) > MOST_STRAY * pairs:
+        more = ", …" if len(values.strays) > FEW_STRAYS else ""
+        raise MaskValuesError(
+            f"{report.dataset}: {len(thrown_out)} of {pairs} pairs would be left out, as their masks hold {', '.join(_strays(report))}{more}, "
+            f"which {'is' if len(values.strays) == 1 else 'are'} no class: {' or '.join(_ways_out(report))}"
+        )
+
+
+def _strays(report: CheckReport) -> list[str]:
+    """The first values of no class, as --labels takes them."""
+    colour = any(isinstance(value, str) for value in (report.values.labels or {}).values())
+    return [f"#{value:06x}" if colour else str(value) for value in list(report.values.strays)[:FEW_STRAYS]]
+
+
+def _ways_out(report: CheckReport) -> list[str]:
+    """What to do about values of no class, in words."""
+    values, strays = report.values, _strays(report)
+    numbers = sorted(value for value in (values.labels or {}).values() if isinstance(value, int))
+    if len(numbers) == 2 and len(values.strays) > FEW_STRAYS and numbers[0] < min(values.strays) and max(values.strays) < numbers[1]:
+        return [f"where these are soft edges between {numbers[0]} and {numbers[1]}, as JPEG makes them, give --mask-threshold {sum(numbers) // 2} too"]
+    named = ",".join([str(values.argument), *(f"class_{value.lstrip('#')}={value}" for value in strays)])
+    ways = [f"name what is a class (--labels {named})"]
+    if values.ignore is None and len(values.strays) == 1:
+        ways.append(f"leave its pixels out of the count (--labels {values.argument},ignore={strays[0]})")
+    return [*ways, "draw what is background with the value of the background"]
 
 
 def _make_way(folder: Path) -> Path:
