@@ -99,10 +99,7 @@ def divide(shelf: Shelf, *, validation_share: float | None = None, test_share: f
         sides |= dict.fromkeys(draw.some(training, share), VALIDATION)
         notes.append(f"{len(_of(sides, VALIDATION))} cases that choose the best weights were drawn")
     if not _of(sides, TRAIN) or not _of(sides, VALIDATION):
-        raise SettingsError(
-            f"{_counted(len(sides), 'case')} of {_counted(len({groups[number] for number in sides}), 'group')} can't be divided into some to train on "
-            "and some to validate on; at least two groups (patients) are needed, and pictures of the same view are one"
-        )
+        raise SettingsError(_indivisible(shelf, sides, groups, left_out))
     return Division(dict(sorted(sides.items())), dict(enumerate(groups)), left_out, tuple(notes), seed)
 
 
@@ -211,6 +208,22 @@ class _Draw:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _indivisible(shelf: Shelf, sides: Mapping[int, str], groups: Sequence[str], left_out: Mapping[int, str]) -> str:
+    """Why there is nothing to train or to validate on, in words."""
+    training, test = _of(sides, TRAIN), _of(sides, TEST)
+    if not sides:
+        return f"none of {_counted(len(shelf.groups), 'case')} can be used, the first because {left_out[min(left_out)]}; segkit check says more"
+    if not training:
+        given = ", ".join(f"{count} {side}" for side, count in Counter(sides.values()).items())
+        return f"no case is left to train on: the data set says {given}, and {len(left_out)} are left out; give some the split train"
+    if test and TEST not in shelf.given:
+        return f"{_counted(len(test), 'case')} of {len(sides)} are set aside to be scored, too few are left to train on: give a smaller --test-split, or 0"
+    return (
+        f"{_counted(len(training), 'case')} of {_counted(len({groups[number] for number in training}), 'group')} can't be divided into some to train on "
+        "and some to validate on; at least two groups (patients) are needed, and pictures of the same view are one"
+    )
 
 
 def _told_of_test(count: int, groups: int) -> str:

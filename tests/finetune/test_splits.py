@@ -90,6 +90,17 @@ def test_one_group_can_not_be_divided() -> None:
         divide(shelf(["a", "a", "a"]))
 
 
+def test_why_cases_can_not_be_divided_is_told_apart() -> None:
+    with pytest.raises(SettingsError, match="none of 2 cases can be used, the first because cut short"):
+        divide(shelf(list("ab"), unfit={0: "cut short", 1: "empty"}))
+    with pytest.raises(SettingsError, match="no case is left to train on: the data set says 3 test, and 1 are left out; give some the split train"):
+        divide(shelf(list("abcd"), ["test", "test", "test", "train"], unfit={3: "empty"}))
+    with pytest.raises(SettingsError, match="9 cases of 10 are set aside to be scored, .* give a smaller --test-split, or 0"):
+        divide(shelf(list("abcdefghij")), test_share=0.9, validation_share=0.9)
+    with pytest.raises(SettingsError, match="2 cases of 1 group can't be divided"):     # of those to train on, not of the test
+        divide(shelf(list("aabc"), ["train", "train", "test", "test"]))
+
+
 def test_unknown_words_for_splits_are_refused() -> None:
     with pytest.raises(SettingsError, match="rename fold1"):
         divide(shelf(list("ab"), ["train", "fold1"]))
