@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -114,6 +115,9 @@ def _request(dataset: Path, folder: Path, *, freeze: str | None, start: str | No
     from segkit.errors import SettingsError
     from segkit.finetune import Request
 
+    for name in ("minutes", "val_split", "test_split"):
+        if not math.isfinite(options[name] or 0):
+            raise SettingsError(f"--{name.replace('_', '-')} {options[name]}: expected a number above 0, as in --minutes 30 or --val-split 0.1")
     if freeze is not None and start is None:
         raise SettingsError(f"--freeze {freeze}: leaves the encoder as it is, which is worth nothing in a fresh network; give --from MODEL too")
     part, _, epochs = (freeze or "encoder").partition(":")

@@ -236,6 +236,9 @@ def test_the_background_is_what_is_called_so_or_else_0(ready: Path, tmp_path: Pa
         (["--labels", "a=1"], 2, "no mask holds a"),
         (["--folds", "40"], 2, "--folds 40: there are "),
         (["--minutes", "0"], 2, "0.0 is not in the range x>0"),
+        (["--minutes", "nan"], 2, "--minutes nan: expected a number above 0"),
+        (["--minutes", "inf"], 2, "--minutes inf: expected a number above 0"),
+        (["--val-split", "nan"], 2, "--val-split nan: expected a number above 0"),
         (["--from", "nowhere"], 1, "nowhere: no such model file"),
     ],
 )
