@@ -159,7 +159,6 @@ def try_first(request: Request, plan: Plan, watcher: Watcher) -> None:
     write_json(request.folder / SMOKE, smoke.to_json())
     if smoke.fault is not None:
         raise TrainingError(f"{request.dataset}: {smoke.fault}")
-    dice = ", ".join(f"{name} {value:.2f}" for name, value in smoke.trial.dice.items())
-    for line in (f"{len(plan.pictures)} pictures learnt by heart in {smoke.trial.seconds:.0f} s: Dice {dice}", smoke.doubt):
+    for line in (smoke.told(tuple(run.data.labels)[1:]), smoke.doubt):
         if line is not None:
             watcher.note(line)

@@ -106,6 +106,18 @@ class Smoke:
             return None
         return f"warning: it is not certain that the masks follow what is on the pictures ({self.belonging:.1f} standard errors); look at some of them"
 
+    def told(self, names: Sequence[str]) -> str:
+        """How the trial went, in words; `names` are those of all foreground classes."""
+        trial, count = self.trial, len(self.pictures)
+        dice = ", ".join(f"{name} {value:.2f}" for name, value in trial.dice.items())
+        untried = [name for name in names if name not in trial.dice]
+        more = f"; not tried, as no patch held it: {', '.join(untried)}" if untried else ""
+        if min(trial.dice.values(), default=0) > LEARNT:
+            return f"{count} pictures learnt by heart in {trial.seconds:.0f} s: Dice {dice}{more}"
+        if trial.steps < FEWEST_STEPS:
+            return f"too slow to tell in {trial.seconds:.0f} s ({trial.steps} steps) whether {count} pictures can be learnt by heart: Dice {dice}{more}"
+        return f"{count} pictures tried for {trial.seconds:.0f} s ({trial.steps} steps), something was learnt: Dice {dice}{more}"
+
     def _how(self) -> str:
         return f"{len(self.pictures)} pictures ({', '.join(self.pictures[:PICTURES])}), {self.trial.steps} steps long,"
 

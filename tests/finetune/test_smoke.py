@@ -74,6 +74,20 @@ def test_what_is_not_certain_is_a_doubt() -> None:
     assert "it is not certain that the masks follow" in doubt
 
 
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (trial(0.95, steps=12), "2 pictures learnt by heart in 1 s: Dice a 0.95"),
+        (trial(0.01, steps=12), "too slow to tell in 1 s (12 steps) whether 2 pictures can be learnt by heart: Dice a 0.01"),
+        (trial(0.6), "2 pictures tried for 1 s (30 steps), something was learnt: Dice a 0.60"),
+    ],
+)
+def test_learnt_by_heart_is_said_only_where_it_was(found: Trial, words: str) -> None:
+    smoke = Smoke(found, ("p.png", "q.png"))
+    assert smoke.told(["a"]) == words
+    assert smoke.told(["a", "b"]) == f"{words}; not tried, as no patch held it: b"
+
+
 def test_pictures_are_chosen_that_show_every_class() -> None:
     held = np.zeros((20, 3), bool)
     held[:, 0] = True
