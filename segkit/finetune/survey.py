@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,14 @@ from segkit.layouts import FoundCase, find_dataset
 
 TO_COPY = ("0/1 and 0/255 mixed", "object numbers", "files of classes", "files of objects")
 """What masks may be that training can't read as they are: a clean copy of them is trained on."""
+
+MENDED = {
+    "soft-masks": "they are told apart at 127",
+    "mixed-values": "all are written as 0 and 255",
+    "object-numbers": "all objects are written as 255",
+    "several-masks": "they are written as one mask",
+}
+"""Faults of a set that stop `segkit train` and not `segkit finetune`, by their codes, and what is done about them."""
 
 WORTH_WORKERS = 48
 """Cases from which on it pays to start processes that read them."""
@@ -91,8 +99,7 @@ def survey(dataset: Path, folder: Path, labels: Labels | None, progress: Progres
     """
     found = find_dataset(dataset)
     report = examine(found, labels=labels, workers=0 if len(found.cases) < WORTH_WORKERS else None, progress=progress)
-    notes = [f"{report.layout}: {len(report.evidence.found.cases)} pairs", *report.decided]
-    notes += [f"{finding.severity}: {finding.meaning}" for finding in (*report.of("error"), *report.of("warning"))]
+    notes = [f"{report.layout}: {len(report.evidence.found.cases)} pairs", *report.decided, *_told_of(report)]
     measurements, known = _require_usable(report)
     if report.values.kind in TO_COPY or not report.evidence.found.is_plain:
         copy = _make_way(folder / "data")
@@ -101,6 +108,15 @@ def survey(dataset: Path, folder: Path, labels: Labels | None, progress: Progres
         report = examine(find_dataset(copy))
         measurements, known = _require_usable(report)
     return Survey(report, measurements, known, tuple(notes))
+
+
+def _told_of(report: CheckReport) -> Iterator[str]:
+    """What was found and does not stop: what is mended by itself as a note that says how, pairs that are left out later, with their number."""
+    for finding in (*report.of("error"), *report.of("warning")):
+        if finding.code in MENDED:
+            yield f"note: {finding.meaning.partition('; ')[0]}: {MENDED[finding.code]}"
+        elif finding.code != "stray-values":
+            yield f"warning: {finding.meaning}"
 
 
 def _require_usable(report: CheckReport) -> tuple[Measurements, Labels]:
