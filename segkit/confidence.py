@@ -61,7 +61,8 @@ def fit_temperature(logits: Floats, truth: NDArray[np.integer]) -> float:
 
     Returns
     -------
-    Above 1 where the network is too sure of itself; within `TEMPERATURES`; 1 where there is no pixel.
+    Above 1 where the network is too sure of itself; within `TEMPERATURES`; 1 where there is no pixel, or where either end of them is as good: then the pixels
+    name none.
     """
     _check(logits, truth)
     if len(truth) == 0:
@@ -69,8 +70,12 @@ def fit_temperature(logits: Floats, truth: NDArray[np.integer]) -> float:
     from scipy.optimize import minimize_scalar
 
     low, high = np.log(TEMPERATURES)
-    found = minimize_scalar(lambda power: negative_log_likelihood(logits / math.exp(power), truth), bounds=(low, high), method="bounded")
-    return float(math.exp(found.x))
+
+    def fault(power: float) -> float:
+        return negative_log_likelihood(logits / math.exp(power), truth)
+
+    found = minimize_scalar(fault, bounds=(low, high), method="bounded")
+    return 1.0 if min(fault(low), fault(high)) <= found.fun else float(math.exp(found.x))
 
 
 def negative_log_likelihood(logits: Floats, truth: NDArray[np.integer]) -> float:

@@ -55,7 +55,8 @@ def test_the_expected_dice_of_a_case_is_learnt_from_tempered_probabilities_and_t
     """Of sure cases the tidied mask is right, of unsure ones half of a class is missing (Dice 1/2 and 1)."""
     rules = PredictSettings(postprocess=PostprocessSettings(classes={"nerve": PieceRules(largest_only=True)}))
     half = draw("111...", "......", "1....2")                                                   # nerve: 2 · 3 / (3 + 9) = 1/2, vessel 1
-    two = [scored(TRUTH, SPECK, 0.9, ((0.9, 1),)), scored(TRUTH, half, 0.6, ((0.9, 1),))]
+    pixels = ((0.9, 0), *[(0.9, 1)] * 4)
+    two = [scored(TRUTH, SPECK, 0.9, pixels), scored(TRUTH, half, 0.6, pixels)]
     found = calibrate([evidence(two[number % 2], rules) for number in range(8)], rules).predict
     assert found.expected_dice is not None
     sure, unsure = (1 / (1 + (1 / one - 1) ** (1 / found.temperature)) for one in (0.9, 0.6))

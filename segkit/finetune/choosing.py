@@ -18,6 +18,9 @@ from segkit.tune import TuningCase, object_sizes, samples_each, score_cases, tun
 EVIDENCE, CHOSEN = "evidence.npz", "tuning.csv"
 """What the cases of a fold say of how sure to be; and what is written last, so that it says that a model has been chosen for."""
 
+FEWEST_CASES = 3
+"""Validation cases: from fewer nobody learns how sure to be."""
+
 
 def choose(config: Path, watcher: Watcher, joined_as: PredictSettings | None = None) -> PredictSettings:
     """Mirror images and rules for the shape of what is found, where the validation cases gain by them, and how sure to be; stored in the model.
@@ -61,9 +64,12 @@ def _store(folder: Path, predict: PredictSettings) -> None:
 
 def _told(calibration: Calibration) -> str:
     """In words: "how sure it is: calibration error 0.031, 0.012 with a temperature of 1.4; expected Dice learnt from 12 cases"."""
-    line, error = calibration.predict.expected_dice, f"calibration error {calibration.before:.3f}, {calibration.after:.3f}"
+    line, temperature = calibration.predict.expected_dice, calibration.predict.temperature
+    after = f", {calibration.after:.3f} with a temperature of {temperature:.2f}" if temperature != 1 else "; no temperature was found that mends it, it stays 1"
     expected = "no expected Dice, too little was found" if line is None else f"expected Dice learnt from {line.learnt_from}"
-    return f"how sure it is: {error} with a temperature of {calibration.predict.temperature:.2f}; {expected}"
+    cases = "1 case" if calibration.cases == 1 else f"{calibration.cases} cases"
+    few = f"; learnt from {cases} alone: don't rely on it" if calibration.cases < FEWEST_CASES else ""
+    return f"how sure it is: calibration error {calibration.before:.3f}{after}; {expected}{few}"
 
 
 def _tuning_case(case: Case, run: RunConfig, labels: Labels) -> TuningCase:

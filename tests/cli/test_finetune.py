@@ -293,19 +293,19 @@ def test_masks_in_several_files_are_joined_in_a_copy_that_is_trained_on(tmp_path
 
 
 def test_pairs_that_are_left_out_are_told_and_many_with_values_of_no_class_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = write_discs(tmp_path / "discs", count=10).parent
+    folder = write_discs(tmp_path / "discs", count=16).parent
     given = ["finetune", str(folder), "-o", str(tmp_path / "run"), "--labels", "disc=255", "--dry-run"]
     spoil(folder / "masks" / "00.png")
     assert main(given) == 0
     told = capsys.readouterr()
     notes = " ".join(told.err.split())
-    assert "1 of 10 pairs is left out, first " in notes
+    assert "1 of 16 pairs is left out, first " in notes
     assert "its mask holds 7, which is no class; splits.json says it of each" in notes
-    assert told.out.startswith("# discs: 9 cases; ")
+    assert told.out.startswith("# discs: 15 cases; ")
     spoil(folder / "masks" / "02.png")
     assert main(given) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "2 of 10 pairs would be left out, as their masks hold 7, which is no class" in last
+    assert "2 of 16 pairs would be left out, as their masks hold 7, which is no class" in last
     assert "--labels background=0,disc=255,class_7=7" in last
     assert "--labels background=0,disc=255,ignore=7" in last
 
