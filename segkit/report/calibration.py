@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
+from segkit.confidence import TEMPERATURES
 from segkit.report.charts import reliability_chart, square_chart
 from segkit.report.markup import Markup, figure, note, section, tag
 from segkit.report.material import Material
@@ -12,6 +14,12 @@ from segkit.report.scores import score
 
 CORRELATED = 0.5
 """Correlation of the expected and the true Dice from which cases can be sorted by it."""
+
+FEWEST = 3
+"""Validation cases, of fewer a temperature says little of others."""
+
+NEAR = 1.01
+"""A temperature within this factor of an end of the search was stopped by it."""
 
 CAPTION = "Pixels by the probability that the model gives its choice. On the dashed line it is as often right as it says; below it, it is too sure of itself."
 
@@ -23,7 +31,7 @@ def calibration_section(material: Material) -> Markup:
         return section("calibration", "Can its confidence be trusted?", note(line))
     curves = {"as trained": _curve(told["before"]), "calibrated, as stored": _curve(told["after"])}
     drawn = figure(reliability_chart(curves, "Share of right pixels by confidence"), CAPTION, class_="chart")
-    return section("calibration", "Can its confidence be trusted?", _in_words(told), tag("div", drawn, _cases(material), class_="charts"))
+    return section("calibration", "Can its confidence be trusted?", _in_words(told), *_reliance(material), tag("div", drawn, _cases(material), class_="charts"))
 
 
 def _curve(bins: list[list[float]]) -> list[tuple[float, float, float]]:
@@ -35,6 +43,17 @@ def _in_words(told: dict[str, Any]) -> Markup:
     before, after = (score(_number(told[key])) for key in ("ece_before", "ece_after"))
     gap = f"The mean gap between what the model says and what is right (expected calibration error) was {before} as trained"
     return tag("p", f"Measured on {told['cases']} {whose}. {gap} and is {after} with its temperature of {_number(told['temperature']):.2f}.")
+
+
+def _reliance(material: Material) -> Iterator[Markup]:
+    """Why the temperature, and what Dice is expected, are little to rely on."""
+    count = sum(len((training.facts or {}).get("data", {}).get("validation", ())) for training in material.trainings)
+    if 0 < count < FEWEST:
+        cases = "1 case" if count == 1 else f"{count} cases"
+        yield note(f"The temperature, and what Dice is expected of a case, were learnt from {cases}: that is little to rely on.")
+    temperature = _number((material.calibration or {}).get("temperature"))
+    if temperature <= TEMPERATURES[0] * NEAR or temperature >= TEMPERATURES[1] / NEAR:
+        yield note(f"The temperature of {temperature:.2f} is where the search for it ends: there was nothing to measure it by, and it is not to be relied on.")
 
 
 def _cases(material: Material) -> Markup:

@@ -25,6 +25,9 @@ from segkit.report.scores import dice_of, score
 
 RANKS = ("worst", "2nd worst", "3rd worst", *(f"{place}th worst" for place in range(4, 11)))
 
+FEWEST_RANKED = 4
+"""Of fewer cases none is the best or the median to speak of."""
+
 LONGEST, SHORTEST = 480, 320
 """Pixels of the longer side of a drawing: larger pictures are shrunk, smaller ones enlarged, so that outlines are fine in any."""
 
@@ -45,7 +48,8 @@ class Drawing:
 
 
 def cases_section(material: Material) -> Markup:
-    title = "Best, median and worst cases"
+    few = material.evaluation is not None and len(material.evaluation.cases) < FEWEST_RANKED
+    title = "The scored cases" if few else "Best, median and worst cases"
     if material.evaluation is None:
         return section("cases", title, note("No case was scored by itself, so there is none to show."))
     if material.groups_unknown is not None:
@@ -54,7 +58,8 @@ def cases_section(material: Material) -> Markup:
         return section("cases", title, note("There is no test/masks: the predicted masks were not kept, so no case can be drawn."))
     dice = case_means(material)
     cards = [_card(material, rank, number, dice[number]) for rank, number in choose(dice)]
-    by = "By the Dice of the case" + (", the mean over its classes." if len(material.evaluation.names) > 1 else ".")
+    by = "By the Dice of the case" + (", the mean over its classes" if len(material.evaluation.names) > 1 else "")
+    by += ", the lowest first." if len(cards) < FEWEST_RANKED else "."
     return section("cases", title, tag("p", by), _legend(material.evaluation.names), tag("div", *cards, class_="cards"))
 
 
@@ -65,14 +70,14 @@ def case_means(material: Material) -> list[float]:
 
 
 def choose(dice: Sequence[float]) -> list[tuple[str, int]]:
-    """(rank, number) of the best case, the median and the ten worst, each case once; those without a score are left out.
+    """(rank, number) of the best case, the median and the ten worst, each case once; those without a score are left out. A few are but counted, from the worst.
 
     >>> choose([0.9, 0.5, math.nan, 0.7])
-    [('best, 3rd worst', 0), ('median, 2nd worst', 3), ('worst', 1)]
+    [('1 of 3', 1), ('2 of 3', 3), ('3 of 3', 0)]
     """
     order = sorted((number for number, value in enumerate(dice) if not math.isnan(value)), key=lambda number: dice[number])
-    if not order:
-        return []
+    if len(order) < FEWEST_RANKED:
+        return [(f"{place} of {len(order)}", number) for place, number in enumerate(order, start=1)]
     ranked = [("best", order[-1]), ("median", order[(len(order) - 1) // 2]), *zip(RANKS, order, strict=False)]
     return [(", ".join(rank for rank, other in ranked if other == number), number) for number in dict.fromkeys(number for _, number in ranked)]
 

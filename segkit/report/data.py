@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 from typing import Any
 
+from segkit.io.files import stem
 from segkit.report.markup import Markup, folded, note, section, table, tag
 from segkit.report.material import Material
 
 SIDES = {"train": "trained on", "val": "chose the weights", "test": "only scored, at the end"}
+
+UNKNOWN = (
+    "Whose the pictures are was not told, so each counted as a patient of its own: pictures of one patient may stand on two sides, and the scores would then "
+    "be too good. "
+)
 
 FILES_SHOWN = 12
 
@@ -56,13 +62,29 @@ def _divided(material: Material) -> Iterator[Markup]:
         yield note("There is no splits.json: how the cases were divided stands in run.json alone.")
         return
     groups = splits.get("groups", {})
-    rows = [[side, what, len(splits[side]), len({groups.get(name, name) for name in splits[side]})] for side, what in SIDES.items() if splits.get(side)]
+    known = are_known(groups)
+    rows = [[side, what, len(splits[side]), _patients(splits[side], groups) if known else "–"] for side, what in SIDES.items() if splits.get(side)]
     which = f"The splits of {material.trainings[0].folder.name}; in each fold others validate" if len(material.trainings) > 1 else "The splits"
     yield table(which, ["side", "its cases", "cases", "patients"], rows, numbers=(2, 3))
-    yield tag("p", "No patient stands on two sides. ", " ".join(f"{line[:1].upper()}{line[1:]}." for line in splits.get("notes", ())))
+    yield tag("p", "No patient stands on two sides. " if known else UNKNOWN, " ".join(f"{line[:1].upper()}{line[1:]}." for line in splits.get("notes", ())))
     if splits.get("left_out"):
         left = [tag("li", tag("span", name, class_="file"), f": {why}") for name, why in splits["left_out"].items()]
         yield folded(f"{len(left)} cases are left out", tag("ul", *left))
+
+
+def are_known(groups: Mapping[str, str]) -> bool:
+    """Whether anybody said whose the pictures are: False where every group is but the name of a picture.
+
+    >>> are_known({"images/a.png": "images/a", "images/b.nii.gz": "images/a"}), are_known({"a_0.png": "a"})
+    (False, True)
+    """
+    paths = [PurePosixPath(name) for name in groups]
+    own = {name for path in paths for name in (str(path), stem(path), str(path.with_name(stem(path))))}
+    return not set(groups.values()) <= own
+
+
+def _patients(names: Sequence[str], groups: Mapping[str, str]) -> int:
+    return len({groups.get(name, name) for name in names})
 
 
 def _found(material: Material) -> Iterator[Markup]:

@@ -116,6 +116,8 @@ def failures_section(material: Material, sights: Sequence[Sight] | str) -> Marku
     title = "Where it fails"
     if material.evaluation is None:
         return section("failures", title, note("No case was scored by itself, so nothing can be said of where the model fails."))
+    if len(material.evaluation.cases) < FEWEST:
+        return section("failures", title, note(f"Scored: {_too_few(len(material.evaluation.cases))}"))
     if isinstance(sights, str):
         return section("failures", title, note(f"The pictures can't be read any more, so nothing can be said of where the model fails: {sights}"))
     names = material.evaluation.names
@@ -126,6 +128,10 @@ def failures_section(material: Material, sights: Sequence[Sight] | str) -> Marku
         f"patients. A sentence stands only where two of them are apart, and shuffled scores are so far apart in at most {CHANCE:.0%} of the tries."
     )
     return section("failures", title, tag("p", how), *parts)
+
+
+def _too_few(cases: int) -> str:
+    return f"{cases} case{'s' if cases != 1 else ''}. That is too few to say where the model fails: it takes {FEWEST}."
 
 
 @dataclass(frozen=True)
@@ -150,17 +156,16 @@ class _Class:
         held = self.held
         if not held:
             return note("No scored case holds it.")
+        if len(held) < FEWEST:
+            return note(f"In the truth of {_too_few(len(held))}")
         measured = self._measured(held)
-        few = len(held) < FEWEST
         dice, groups = self.dice[held].tolist(), [self.groups[one] for one in held]
-        patterns = {} if few else {measure: find_pattern(values, dice, groups) for measure, values in measured.items()}
+        patterns = {measure: find_pattern(values, dice, groups) for measure, values in measured.items()}
         said = [told for measure, pattern in patterns.items() if (told := sentence(measure, pattern))]
-        if few:
-            said = [f"{len(held)} cases are too few to say where it fails ({FEWEST} are the least); the dots are all there is."]
-        charts = [self._chart(measure, values, patterns.get(measure), dice) for measure, values in measured.items()]
+        charts = [self._chart(measure, values, patterns[measure], dice) for measure, values in measured.items()]
         grid = figure(grid_chart(self._grid(held), f"Dice of {self.name} by its place in the picture"), "Mean Dice by where its centre lies in the picture.")
         lines = [tag("p", line, class_="finding") for line in said] or [tag("p", f"No pattern is visible with {len(held)} cases.", class_="finding")]
-        return join([*lines, tag("div", *charts, grid, class_="charts"), *([] if few else [_table(self.name, patterns)])])
+        return join([*lines, tag("div", *charts, grid, class_="charts"), _table(self.name, patterns)])
 
     def _measured(self, held: Sequence[int]) -> Mapping[Measure, list[float]]:
         size, unit = self._sizes()
@@ -177,9 +182,9 @@ class _Class:
         areas = [count * math.prod(spacing or ()) for count, spacing in zip(pixels, spacings, strict=True)]
         return areas, "mm²" if len(spacings[0] or ()) == 2 else "mm³"
 
-    def _chart(self, measure: Measure, values: Sequence[float], pattern: Pattern | None, dice: Sequence[float]) -> Markup:
+    def _chart(self, measure: Measure, values: Sequence[float], pattern: Pattern, dice: Sequence[float]) -> Markup:
         points = list(zip(values, dice, strict=True))
-        steps = [((part.low, part.high), part.dice) for part in (pattern.thirds if pattern is not None else ())]
+        steps = [((part.low, part.high), part.dice) for part in pattern.thirds]
         label = f"{measure.name}{f', {measure.unit}' if measure.unit else ''}"
         return figure(scatter_chart(points, steps, label, f"Dice of {self.name} by {label}", is_log=measure.is_log))
 

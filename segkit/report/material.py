@@ -149,6 +149,8 @@ def read_run(folder: Path) -> Material:
         raise VanishedError(f"{folder}: no such folder; name the folder of a run of segkit finetune or segkit train")
     places = sorted((path for path in folder.glob("fold[0-9]*") if path.is_dir()), key=lambda path: int(path.name.removeprefix("fold")))
     trainings = tuple(_training(place) for place in places or [folder])
+    if is_of_predictions(folder):
+        raise SettingsError(f"{folder}: holds the results of segkit predict, not a run; name the folder of segkit finetune or segkit train")
     if not any(training.facts or training.log for training in trainings):
         raise SettingsError(f"{folder}: is not the folder of a run: it has neither run.json nor log.csv; name that of segkit finetune or segkit train")
     scores = _json(folder / "test" / "evaluation.json")
@@ -164,6 +166,11 @@ def read_run(folder: Path) -> Material:
         _json(folder / "test" / "calibration.json"),
         _expected(folder / "test" / "confidence.csv"),
     )
+
+
+def is_of_predictions(folder: Path) -> bool:
+    """Whether segkit predict wrote its masks there, which leaves a run.json of its own."""
+    return (folder / "results.csv").exists() and not any((folder / name).exists() for name in ("log.csv", "config.yaml"))
 
 
 def _training(folder: Path) -> Training:

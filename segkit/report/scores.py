@@ -10,7 +10,7 @@ import numpy as np
 from segkit.metrics import EMPTY_MASKS, EmptyRule, Evaluation
 from segkit.metrics.intervals import Floats, Interval, bootstrap_mean
 from segkit.report.charts import forest_chart
-from segkit.report.markup import Markup, figure, join, note, section, table, tag
+from segkit.report.markup import Markup, figure, folded, join, note, section, table, tag
 from segkit.report.material import Material
 
 FEW_GROUPS = 10
@@ -22,6 +22,20 @@ RULES: dict[EmptyRule, str] = {
     "worst": "A class that stands in neither mask of a case counts as 0 there",
 }
 """For empty masks, in a sentence; `EMPTY_MASKS` has them in full."""
+
+MEANINGS = {
+    "dice": "Dice: how well the predicted and the true area cover each other, from 0 (not at all) to 1 (the same)",
+    "iou": "iou: what both areas share, divided by what either covers; from 0 to 1 too, and always below Dice in between",
+    "precision": "precision: how much of what was predicted is right",
+    "recall": "recall: how much of what is there was found (sensitivity)",
+    "hd95": "hd95: how far apart the two outlines are at their worst, leaving out the worst 5 %; 0 is best",
+    "assd": "assd: how far apart the two outlines are on average; 0 is best",
+    "nsd": "nsd: share of the outlines that are no farther apart than the tolerance",
+    "cldice": "clDice: how well the centre lines of the two cover each other, for vessels and the like",
+    "ap50": "ap50: share of the objects that were found with an iou of 0.5 at least, of all that were found or should have been",
+    "ap": "ap: the same, the mean over stricter and stricter demands",
+}
+"""Metrics in the words of who reads them."""
 
 
 def dice_of(evaluation: Evaluation) -> Floats:
@@ -92,9 +106,14 @@ def scores_section(material: Material) -> Markup:
     rows = {name: (interval, scores[:, number].tolist()) for number, (name, interval) in enumerate(intervals.items())}
     if len(rows) > 1:
         rows["all classes"] = bootstrap_mean(scores, material.groups), ()
-    title = "Dice of each class: the mean with its 95 % interval, over the cases as dots"
+    mean = "the mean with its 95 % interval" if _any_known(intervals) else "the mean"
+    title = f"Dice of each class: {mean}, over the cases as dots"
     forest = figure(forest_chart(rows, "Dice", title), title, ".", class_="chart")
-    return section("scores", "Score", forest, _class_table(evaluation, intervals, scores), *_reading(material, evaluation))
+    return section("scores", "Score", forest, _class_table(evaluation, intervals, scores), *_reading(material, evaluation, _any_known(intervals)))
+
+
+def _any_known(intervals: dict[str, Interval]) -> bool:
+    return any(interval.is_known for interval in intervals.values())
 
 
 def _class_table(evaluation: Evaluation, intervals: dict[str, Interval], scores: Floats) -> Markup:
@@ -116,18 +135,25 @@ def _shown(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _reading(material: Material, evaluation: Evaluation) -> Sequence[Markup]:
+def _reading(material: Material, evaluation: Evaluation, has_intervals: bool) -> Sequence[Markup]:
+    meanings = (f"{MEANINGS[metric]}." for metric in evaluation.metrics)
     told = [
-        tag(
-            "p",
-            "The intervals say how far the mean would move with other patients of the same kind: 2,000 times as many patients as there are were drawn, each "
-            "with all its cases, and 95 % of the means lie within. They don't say how far it would move with another training, or another hospital.",
-        ),
-        tag("p", tag("b", "Empty masks. "), EMPTY_MASKS[evaluation.settings.empty]),
-        tag("p", "Missed: cases that hold the class, and none of it was found. Invented (spurious): cases without it in which some was found."),
+        tag("p", _of_intervals(has_intervals)),
+        tag("p", "Missed: cases that hold the class, and none of it was found. Invented: cases without it in which some was found."),
+        folded("What the columns mean", tag("ul", *(tag("li", meaning) for meaning in meanings))),
+        folded("How empty masks are scored, in full", tag("p", EMPTY_MASKS[evaluation.settings.empty])),
     ]
     if material.groups_unknown is not None:
         told.append(note(f"Each case counts as a patient of its own, since the manifest can't be read: {material.groups_unknown}"))
-    elif len(set(material.groups)) < FEW_GROUPS:
+    elif has_intervals and len(set(material.groups)) < FEW_GROUPS:
         told.append(note(f"With {len(set(material.groups))} patients the intervals are too narrow: the score may vary by more."))
     return [*told, *(note(warning[:1].upper(), warning[1:], ".") for warning in evaluation.warnings)]
+
+
+def _of_intervals(there: bool) -> str:
+    if not there:
+        return "There is no interval: how much a score differs from patient to patient can't be told from one patient. With others it may be quite another."
+    return (
+        "The intervals say how far the mean would move with other patients of the same kind: 2,000 times as many patients as there are were drawn, each "
+        "with all its cases, and 95 % of the means lie within. They don't say how far it would move with another training, or another hospital."
+    )

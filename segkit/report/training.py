@@ -8,8 +8,17 @@ from typing import Any
 from segkit.report.charts import line_chart
 from segkit.report.markup import Markup, figure, folded, join, note, section, table, tag
 from segkit.report.material import Material, Training
+from segkit.tune import FEWEST_GROUPS
 
-REASONS = {"finished": "to its end", "stopped early": "until it got no better", "interrupted": "until it was interrupted"}
+REASONS = {"finished": "as planned", "stopped early": "and ended when it got no better", "interrupted": "and was interrupted"}
+
+TRIAL_STEPS, LEARNT = 30, 0.9
+"""Steps of the trial before the training from which it says something, and Dice of every class from which its pictures are learnt by heart."""
+
+CERTAIN = 4.0
+"""Standard errors from which the masks follow the pictures; below, the trial has a doubt or a fault of its own to tell."""
+
+CLASSES_TOLD = 6
 
 
 def training_section(material: Material) -> Markup:
@@ -27,10 +36,10 @@ def _course(training: Training, count: int) -> Iterator[str]:
     if outcome is None:
         yield f"{known}; it has not ended."
     else:
-        steps = f"{outcome['steps']:,} steps in {outcome['minutes']:.1f} minutes, {REASONS.get(outcome['reason'], outcome['reason'])}"
+        took = f"It was trained for {outcome['minutes']:.1f} minutes ({outcome['steps']:,} steps), {REASONS.get(outcome['reason'], outcome['reason'])}"
         best = outcome["best"]
         kept = "No validation mask held any foreground" if best is None else f"The best weights had a validation Dice of {best:.3f}, and were kept"
-        yield f"{known}; {steps}. {kept}."
+        yield f"{known}. {took}. {kept}."
 
 
 def _curves(material: Material) -> Markup:
@@ -55,12 +64,30 @@ def _trial(material: Material) -> Iterator[Markup]:
     if smoke is None:
         yield note("There is no smoke.json: it was not tried before whether a few pictures can be learnt.")
         return
-    dice = ", ".join(f"{name} {value:.2f}" for name, value in smoke["trial"]["dice"].items())
-    tried = f"Before the training {len(smoke['pictures'])} pictures were learnt by heart in {smoke['trial']['seconds']:.0f} s, to a Dice of {dice}."
     belonging = smoke.get("belonging")
-    known = "" if belonging is None else f" That the masks belong to their pictures stands at {belonging:.1f} standard errors (below 4 is doubtful)."
-    yield tag("p", tried, known)
+    surely = belonging is not None and belonging >= CERTAIN
+    known = f" The masks follow what is on the pictures: {belonging:.1f} standard errors more than masks of other pictures would." if surely else None
+    yield tag("p", _tried(smoke["trial"], len(smoke["pictures"])), known)
+    if lacking := [name for name in material.trainings[0].classes if name not in smoke["trial"]["dice"]]:
+        yield note(f"Not tried, since it was not on those pieces of the pictures: {', '.join(lacking)}.")
     yield from (note(smoke[key]) for key in ("fault", "doubt") if smoke.get(key))
+
+
+def _tried(trial: Mapping[str, Any], pictures: int) -> str:
+    """What the trial shows, and no more."""
+    count, seconds = f"{pictures} picture{'s' if pictures != 1 else ''}", f"{trial['seconds']:.0f} s"
+    if min(trial["dice"].values()) > LEARNT:
+        return f"Before the training {count} could be learnt by heart in {seconds}, to a Dice of {_each(trial['dice'])}."
+    if trial["steps"] < TRIAL_STEPS:
+        return f"Before the training {count} were tried for {seconds}: this machine was too slow to tell whether they can be learnt ({trial['steps']} steps)."
+    return f"Before the training {count} were tried for {seconds}, and learnt in part, to a Dice of {_each(trial['dice'])}."
+
+
+def _each(dice: Mapping[str, float]) -> str:
+    """Of many classes the ends alone."""
+    if len(dice) > CLASSES_TOLD:
+        return f"{min(dice.values()):.2f} to {max(dice.values()):.2f}, {len(dice)} classes"
+    return ", ".join(f"{name} {value:.2f}" for name, value in dice.items())
 
 
 def _start(material: Material) -> Iterator[Markup]:
@@ -80,11 +107,20 @@ def _chosen(material: Material) -> Iterator[Markup]:
     yield tag("h3", "Chosen on the validation cases")
     several = len(material.trainings) > 1
     rows = [[*([training.folder.name] if several else []), *_step(row)] for training in there for row in training.tuning or ()]
-    taken = sum(row["decision"] == "taken" for training in there for row in training.tuning or ())
-    worth = f"{taken} of {len(rows)} steps {'was' if taken == 1 else 'were'} worth it and stored in the model"
-    yield tag("p", f"{worth if taken else f'None of {len(rows)} steps was worth it: the model is used as it was trained'}.")
+    yield tag("p", _decided([row for training in there for row in training.tuning or ()]))
     header = [*(["fold"] if several else []), "step", "Dice before", "after", "gain", "± error", "patients", ""]
     yield table("Steps that were tried, one on top of the other", header, rows, numbers=range(len(header) - 6, len(header) - 1))
+
+
+def _decided(rows: Sequence[Mapping[str, str]]) -> str:
+    """How many steps were taken; where none was, whether that is because there were too few patients to tell."""
+    taken = sum(row["decision"] == "taken" for row in rows)
+    if taken:
+        return f"{taken} of {len(rows)} steps {'was' if taken == 1 else 'were'} worth it and stored in the model."
+    most = max((int(row["groups"]) for row in rows), default=0)
+    why = f"with the pictures of {most} patient{'s' if most != 1 else ''} a gain may be chance, {FEWEST_GROUPS} are the least"
+    gained = "none gained more than it may vary by chance" if most >= FEWEST_GROUPS else why
+    return f"None of {len(rows)} steps was taken: {gained}. The model is used as it was trained."
 
 
 def _step(row: Mapping[str, str]) -> list[str]:

@@ -22,7 +22,9 @@ def test_best_median_and_ten_worst_are_chosen_each_once() -> None:
     chosen = choose(dice)
     assert chosen[:3] == [("best", 19), ("median, 10th worst", 9), ("worst", 0)]
     assert [number for _, number in chosen[2:]] == list(range(9))
-    assert choose([math.nan, 0.5]) == [("best, median, worst", 1)]
+    assert choose([0.4, 0.3, 0.2, 0.1]) == [("best, 4th worst", 0), ("median, 2nd worst", 2), ("worst", 3), ("3rd worst", 1)]
+    assert choose([math.nan, 0.5]) == [("1 of 1", 1)]
+    assert choose([0.7, math.nan, 0.5]) == [("1 of 2", 2), ("2 of 2", 0)]
     assert choose([math.nan]) == []
 
 

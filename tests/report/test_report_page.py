@@ -120,10 +120,11 @@ def test_a_class_and_findings_in_markup_are_text(copy: Callable[[], Path]) -> No
     "words",
     [
         "48 cases of 24 patients",
+        "iou: what both areas share",
         "Settings, and why",
         "pieces from",                                                   # tuning.csv
         "Read as table of pairs; rows of manifest.csv; masks: as told: 0 background, 255 disc.",
-        "Before the training 4 pictures were learnt by heart",
+        "Before the training 4 pictures were tried for",
         "No patient stands on two sides",
         "Each dot is a case. Spearman's correlation is 1.00",
         "was 0.050 as trained and is 0.010 with its temperature of 1.50",
@@ -277,3 +278,76 @@ def test_scores_of_other_cases_than_the_manifest_has_are_not_mixed_up(copy: Call
     text = Page(write_report(folder).read_text("utf-8")).text
     assert "its manifest names other cases than test/evaluation.json" in text
     assert "12 cases (whose they are is not known)" in text
+
+
+def keep_cases(folder: Path, count: int) -> None:
+    """A run that scored its first cases alone."""
+    path = folder / "test" / "evaluation.json"
+    told = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**told, "cases": told["cases"][:count]}), "utf-8")
+    names = [case["case"] for case in told["cases"][count:]]
+    manifest = folder / "manifest.csv"
+    manifest.write_text("\n".join(row for row in manifest.read_text("utf-8").splitlines() if not any(f"/{name}" in row for name in names)) + "\n", "utf-8")
+
+
+def test_two_cases_of_one_patient_are_only_counted(copy: Callable[[], Path]) -> None:
+    folder = copy()
+    keep_cases(folder, 2)
+    text = Page(write_report(folder).read_text("utf-8")).text
+    assert "The scored cases" in text and "1 of 2" in text and "2 of 2" in text
+    assert "median, worst" not in text and "2nd worst" not in text
+    assert "Scored: 2 cases. That is too few to say where the model fails: it takes 12." in text
+    assert "There is no interval: how much a score differs from patient to patient" in text
+    assert "are too narrow" not in text and "with its 95 % interval, over" not in text
+
+
+def test_why_no_step_was_taken_is_said(copy: Callable[[], Path]) -> None:
+    folder = copy()
+    header = "step,dice_before,dice_after,gain,standard_error,groups,decision\n"
+    for groups, words in ((1, "with the pictures of 1 patient a gain may be chance, 3 are the least"), (3, "none gained more than it may vary by chance")):
+        (folder / "tuning.csv").write_text(f"{header}mirror images,0.5,0.6,0.1,nan,{groups},left\n", "utf-8")
+        assert f"None of 1 steps was taken: {words}. The model is used" in Page(write_report(folder).read_text("utf-8")).text
+
+
+@pytest.mark.parametrize(
+    ("dice", "steps", "words"),
+    [
+        ({"disc": 0.95}, 12, "could be learnt by heart in 15 s, to a Dice of disc 0.95."),
+        ({"disc": 0.01}, 12, "were tried for 15 s: this machine was too slow to tell whether they can be learnt (12 steps)."),
+        ({"disc": 0.5}, 30, "were tried for 15 s, and learnt in part, to a Dice of disc 0.50."),
+        ({"other": 0.95}, 12, "Not tried, since it was not on those pieces of the pictures: disc."),
+    ],
+)
+def test_the_trial_is_told_as_it_went(copy: Callable[[], Path], dice: dict[str, float], steps: int, words: str) -> None:
+    folder = copy()
+    path = folder / "smoke.json"
+    told = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**told, "trial": {**told["trial"], "dice": dice, "steps": steps, "seconds": 15.0}}), "utf-8")
+    assert words in Page(write_report(folder).read_text("utf-8")).text
+
+
+def test_patients_that_nobody_named_are_not_said_to_be_apart(copy: Callable[[], Path]) -> None:
+    folder = copy()
+    path = folder / "splits.json"
+    told = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**told, "groups": {name: str(Path(name).with_suffix("")) for name in told["groups"]}}), "utf-8")
+    text = Page(write_report(folder).read_text("utf-8")).text
+    assert "Whose the pictures are was not told" in text and "No patient stands" not in text
+
+
+def test_a_temperature_of_two_cases_or_from_the_end_of_the_search_is_not_sold(copy: Callable[[], Path]) -> None:
+    folder = copy()
+    for name, change in (("run.json", {"data": {"training": ["a"], "validation": ["b", "c"]}}), ("test/calibration.json", {"temperature": 0.05000025})):
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **change}), "utf-8")
+    text = Page(write_report(folder).read_text("utf-8")).text
+    assert "were learnt from 2 cases: that is little to rely on" in text
+    assert "The temperature of 0.05 is where the search for it ends" in text
+
+
+def test_a_folder_of_predictions_gets_no_report(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}", "utf-8")
+    (tmp_path / "results.csv").write_text("file\n", "utf-8")
+    with pytest.raises(SettingsError, match="holds the results of segkit predict, not a run"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
