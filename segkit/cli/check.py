@@ -46,8 +46,11 @@ def check(dataset: Path, copy: Path | None, page: Path | None, workers: int | No
     """
     from segkit.check import draw_sheet, examine, write_clean
     from segkit.cli.progress import watch
+    from segkit.errors import SettingsError
     from segkit.layouts import find_dataset
 
+    if page is not None and page.suffix.lower() != ".png":
+        raise SettingsError(f"--sheet {page}: the page is a PNG; name it {page.with_suffix('.png').name}")
     report = examine(
         find_dataset(dataset),
         labels=parse_labels(options["labels"], options["mask_threshold"]),
@@ -110,7 +113,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
 def _measured(measured: Measurements) -> Iterator[str]:
     splits = ", ".join(f"{count} {name or 'without a split'}" for name, count in measured.splits.items())
     volumes = f", {measured.volumes} of them volumes with {measured.slices} slices" if measured.volumes else ""
-    yield f"  {measured.cases} pairs{volumes}; {measured.groups} groups; splits: {splits}"
+    yield f"  {_counted(measured.cases, 'pair')}{volumes}; {_counted(measured.groups, 'group')}; splits: {splits}"
     sides = [measured.height, measured.width] if measured.depth is None else [measured.depth, measured.height, measured.width]
     yield f"  size: {' x '.join(map(_range, sides))} px"
     spacing = "not said" if measured.spacing_mm is None else f"{' x '.join(map(_range, measured.spacing_mm))} mm"
@@ -125,6 +128,10 @@ def _measured(measured: Measurements) -> Iterator[str]:
         yield f"  {one.name}: {one.pixel_share:.2%} of the pixels, in {one.case_share:.0%} of the pairs{pieces}{' (thin)' if one.is_thin else ''}"
     if measured.empty_slices and measured.classes:
         yield f"  empty: {measured.empty_cases:.1%} of the pairs" + (f", {measured.empty_slices:.1%} of the slices" if measured.volumes else "")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _range(numbers: Range) -> str:

@@ -93,6 +93,7 @@ def test_labels_and_a_threshold_are_heeded(discs, capsys):
     [
         (["--mask-threshold", "5"], "needs two labels"),
         (["--labels", "a"], "--labels a: 'a' is no NAME=VALUE"),
+        (["--sheet", "page.jpg"], "--sheet page.jpg: the page is a PNG; name it page.png"),
         (["--fix", "OWN"], "is there already, and not empty"),
     ],
 )
