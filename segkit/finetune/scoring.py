@@ -184,6 +184,7 @@ def _shares(folder: Path, configs: Sequence[Path]) -> tuple[str, list[Share]]:
 
 def _in_words(scored_on: str, cases: int, runs: int) -> str:
     if scored_on == "test":
-        return f"{cases} cases that were never trained on"
+        return "1 case that was never trained on" if cases == 1 else f"{cases} cases that were never trained on"
     whose = "each by the fold that was not trained on it" if runs > 1 else "the only ones there were to score"
-    return f"{cases} validation cases, {whose}; they also chose the best weights, so that the score is somewhat too good"
+    count = "1 validation case" if cases == 1 else f"{cases} validation cases"
+    return f"{count}, {whose}; they also chose the best weights, so that the score is somewhat too good"

@@ -97,7 +97,8 @@ def divide(shelf: Shelf, *, validation_share: float | None = None, test_share: f
         training = _of(sides, TRAIN)
         share = validation_share or min(VALIDATION_SHARE, MOST_VALIDATION / max(1, len(training)))
         sides |= dict.fromkeys(draw.some(training, share), VALIDATION)
-        notes.append(f"{len(_of(sides, VALIDATION))} cases that choose the best weights were drawn")
+        drawn = len(_of(sides, VALIDATION))
+        notes.append(f"{drawn} cases that choose the best weights were drawn" if drawn != 1 else "1 case that chooses the best weights was drawn")
     if not _of(sides, TRAIN) or not _of(sides, VALIDATION):
         raise SettingsError(_indivisible(shelf, sides, groups, left_out))
     return Division(dict(sorted(sides.items())), dict(enumerate(groups)), left_out, tuple(notes), seed)
