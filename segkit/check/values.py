@@ -39,6 +39,9 @@ Kind = Literal[
 MOST_CLASSES = 32
 """More different values than these are no classes."""
 
+EDGE_VALUES = 12
+"""Soft edges have more values than these; a few among black and white may be classes."""
+
 NEAR_END = 16
 """Values so near to 0 and 255 are black and white that a JPEG or a resizing has moved."""
 
@@ -208,7 +211,7 @@ def class_names(found: FoundDataset) -> tuple[str, ...]:
 def _as_told(given: Labels, census: _Census) -> MaskValues:
     told = MaskValues("as told", given.mapping, _ignored(given), given.threshold, True)
     strays = census.outside(lambda value: told.class_of(value) is not None)
-    if strays and told.ignore is None and _are_ends(given) and _is_soft(census.pixels):
+    if strays and told.ignore is None and _are_ends(given) and len(census.pixels) > EDGE_VALUES and _is_soft(census.pixels):
         return MaskValues("soft", told.labels, threshold=HALF, are_names_known=True)
     return MaskValues("as told", told.labels, told.ignore, told.threshold, True, strays)
 
@@ -279,5 +282,5 @@ def _are_objects(census: _Census) -> bool:
 def _is_soft(pixels: Counter[int]) -> bool:
     total = sum(pixels.values())
     near = sum(count for value, count in pixels.items() if value <= NEAR_END or 255 - NEAR_END <= value <= 255)
-    many = len(pixels) > 12 or near > (1 - STRAY_SHARE) * total
+    many = len(pixels) > EDGE_VALUES or near > (1 - STRAY_SHARE) * total
     return max(pixels) <= 255 and many and near > SOFT_SHARE * total and any(value >= 255 - NEAR_END for value in pixels)
