@@ -25,6 +25,9 @@ TEMPERATURES = (0.05, 20.0)
 BINS = 15
 """Of equal width; as in Guo 2017."""
 
+FEWEST_TO_TRUST = 3
+"""Validation cases: from fewer nobody learns how sure to be."""
+
 FEWEST_CASES = 8
 """With something found, for a line through their Dice: fewer say little of its slope."""
 

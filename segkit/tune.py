@@ -22,7 +22,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,7 @@ class Step:
     before, after : mean Dice over the groups, of the class, or of all classes for mirror images; a class that is empty in both masks counts 1
     gain, standard_error : of the groups' paired differences; the error is NaN of a single group
     groups : patients that it was measured on
-    taken : whether it is in the settings
+    decision : "taken" for what it gained, "kept" as the settings had it and no harm was seen, or "left"
     """
 
     name: str
@@ -114,7 +114,12 @@ class Step:
     gain: float
     standard_error: float
     groups: int
-    taken: bool
+    decision: Literal["taken", "kept", "left"]
+
+    @property
+    def taken(self) -> bool:
+        """Whether it is in the settings."""
+        return self.decision != "left"
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Tuning:
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Header and one row for each step, for a report or a CSV."""
-        rows = [[s.name, s.before, s.after, s.gain, s.standard_error, s.groups, "taken" if s.taken else "left"] for s in self.steps]
+        rows = [[s.name, s.before, s.after, s.gain, s.standard_error, s.groups, s.decision] for s in self.steps]
         return ["step", "dice_before", "dice_after", "gain", "standard_error", "groups", "decision"], rows
 
 
@@ -293,5 +298,9 @@ def _weigh(name: str, before: NDArray[np.float64], after: NDArray[np.float64], u
     gain = float(gains.mean())
     error = float(gains.std(ddof=1) / math.sqrt(len(gains))) if len(gains) > 1 else math.nan
     is_known = len(gains) >= FEWEST_GROUPS and abs(gain) > max(SMALLEST_GAIN, error)
-    taken = gain > 0 if is_known else usual
-    return Step(name, float(before.mean()), float(after.mean()), gain, error, len(gains), taken)
+    decision: Literal["taken", "kept", "left"] = "left"
+    if is_known and gain > 0:
+        decision = "taken"
+    elif usual and not is_known:
+        decision = "kept"
+    return Step(name, float(before.mean()), float(after.mean()), gain, error, len(gains), decision)

@@ -128,7 +128,7 @@ def test_where_little_can_be_known_mirror_images_stay_as_the_settings_have_them(
     one_of_four = [*(case(group, TRUTH, TRUTH, TRUTH) for group in "abc"), case("d", TRUTH, TRUTH, SPECK)]      # a quarter of the loss, with as large an error
     for scored in (two, one_of_four):
         tuning = tune(scored, LABELS, PredictSettings(tta=usual), {})
-        assert (tuning.predict.tta, tuning.steps[0].taken) == (usual, usual)
+        assert (tuning.predict.tta, tuning.steps[0].decision) == (usual, "kept" if usual else "left")
 
 
 def test_the_smallest_size_is_that_of_nearly_no_object_in_training() -> None:

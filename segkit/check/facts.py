@@ -16,14 +16,14 @@ from segkit.check.reading import HALF, by, is_lossy, is_palette, read_drawn, rea
 from segkit.errors import SegkitError, ShapeError
 from segkit.image import Array, Image
 from segkit.io import ReadSettings, read_mask
-from segkit.layouts import FoundCase
+from segkit.layouts import MOST_CLASSES, FoundCase
 
 SAMPLE = 2**16
 """Pixels that percentiles are measured on, evenly spaced."""
 
 PERCENTILES = (0.5, 50.0, 99.5)
 
-MOST_VALUES = 33
+MOST_VALUES = MOST_CLASSES + 1
 """Of the most classes, and one that is ignored. In a mask of more the pieces of each say nothing; numbers of objects are measured together."""
 
 VALUES_KEPT = 512

@@ -20,7 +20,7 @@ from segkit.check.objects import Objects, merged
 from segkit.check.reading import HALF
 from segkit.image import Array
 from segkit.labels import IGNORE_INDEX, Labels
-from segkit.layouts import FoundDataset
+from segkit.layouts import MOST_CLASSES, FoundDataset
 
 Kind = Literal[
     "as told",
@@ -35,9 +35,6 @@ Kind = Literal[
     "levels",
     "none",
 ]
-
-MOST_CLASSES = 32
-"""More different values than these are no classes."""
 
 EDGE_VALUES = 12
 """Soft edges have more values than these; a few among black and white may be classes."""

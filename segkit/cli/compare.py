@@ -43,13 +43,10 @@ def compare(
     Whole networks can be compared too: --vary 'model={name: cpfnet},{name: unet, encoder: resnet34}'. What can be known to be wrong is
     said before anything is trained; a variant whose training fails is told so in the table (exit code 3), the others go on.
     """
-    from contextlib import nullcontext
-
-    from segkit.cli.progress import TrainingProgress
+    from segkit.cli.progress import training_watcher
     from segkit.compare import compare as run_comparison
     from segkit.compare import parse_vary, plan_variants
     from segkit.config import RunConfig, load_run
-    from segkit.train import Silence
 
     fixed = {key: value for key, value in {"data.manifest": manifest, "train.minutes": minutes}.items() if value is not None}
 
@@ -57,7 +54,7 @@ def compare(
         return load_run(config, overrides, {**fixed, **changes, "train.seed": seed})
 
     variants = plan_variants(parse_vary(varied), settings)
-    comparison = run_comparison(variants, range(seeds), folder, split=split, watching=lambda: nullcontext(Silence()) if quiet else TrainingProgress())
+    comparison = run_comparison(variants, range(seeds), folder, split=split, watching=lambda: training_watcher(quiet))
     if comparison.interrupted is not None and comparison.interrupted.signal is not None:
         given = shlex.join(click.get_current_context().obj)
         click.echo(f"stopped; what is finished is kept, go on with: segkit {given}", err=True)

@@ -13,7 +13,6 @@ import click
 
 if TYPE_CHECKING:
     from segkit.finetune import Request, Result
-    from segkit.labels import Labels
     from segkit.train import Watcher
 
 
@@ -44,6 +43,7 @@ def finetune(dataset: Path, folder: Path, dry_run: bool, resume: bool, as_json: 
     DATASET is what `segkit check` takes: a folder in any of the usual layouts, or a table. It is measured, the settings are derived from what was
     measured and written with their reasons to config.yaml in the folder of the run, and the model is scored on cases that it was never trained on.
     """
+    from segkit.cli.progress import training_watcher
     from segkit.errors import SettingsError
     from segkit.finetune import finetune as run_finetuning
     from segkit.finetune import prepare
@@ -51,7 +51,7 @@ def finetune(dataset: Path, folder: Path, dry_run: bool, resume: bool, as_json: 
     request = _request(dataset, folder, **options)
 
     def watching() -> AbstractContextManager[Watcher]:
-        return _watcher(quiet)
+        return training_watcher(quiet)
 
     if dry_run and resume:
         raise SettingsError("--dry-run writes the settings anew, --resume goes on with those that are written; give one of the two")
@@ -112,6 +112,7 @@ def _again() -> str:
 
 
 def _request(dataset: Path, folder: Path, *, freeze: str | None, start: str | None, **options: Any) -> Request:
+    from segkit.cli.labels import parse_labels
     from segkit.errors import SettingsError
     from segkit.finetune import Request
 
@@ -126,7 +127,7 @@ def _request(dataset: Path, folder: Path, *, freeze: str | None, start: str | No
     return Request(
         dataset,
         folder,
-        labels=_labels(options["labels"], options["mask_threshold"]),
+        labels=parse_labels(options["labels"], options["mask_threshold"], zero_is_background=True),
         minutes=options["minutes"],
         start=start,
         freeze=freeze is not None,
@@ -141,22 +142,6 @@ def _request(dataset: Path, folder: Path, *, freeze: str | None, start: str | No
         folds=options["folds"] or 0,
         smoke_test=not options["no_smoke_test"],
     )
-
-
-def _labels(text: str | None, threshold: float | None) -> Labels | None:
-    """As `segkit check` reads them, but that what is 0 is the background where nothing is called so."""
-    from segkit.cli.labels import parse_labels
-
-    return parse_labels(text, threshold, zero_is_background=True)
-
-
-def _watcher(quiet: bool) -> AbstractContextManager[Watcher]:
-    from contextlib import nullcontext
-
-    from segkit.cli.progress import TrainingProgress
-    from segkit.train import Silence
-
-    return nullcontext(Silence()) if quiet else TrainingProgress()
 
 
 def _tell(result: Result, folder: Path, as_json: bool) -> None:

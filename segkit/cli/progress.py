@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from segkit.train import Report, Row
+    from segkit.train import Report, Row, Watcher
 
 Item = TypeVar("Item")
 
@@ -134,3 +134,10 @@ def clock(seconds: float) -> str:
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def training_watcher(quiet: bool) -> AbstractContextManager[Watcher]:
+    """A new watcher of a training: one that is silent, or draws its progress."""
+    from segkit.train import Silence
+
+    return nullcontext(Silence()) if quiet else TrainingProgress()

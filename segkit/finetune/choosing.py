@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segkit.calibrate import Calibration, calibrate, evidence, load_evidence, save_evidence
 from segkit.checkpoint import join_models, load_model, save_model
+from segkit.confidence import FEWEST_TO_TRUST
 from segkit.config import PredictSettings, RunConfig, load_run
 from segkit.dataset import Case, find_cases, load_pair
 from segkit.io import write_csv
@@ -17,9 +18,6 @@ from segkit.tune import TuningCase, object_sizes, samples_each, score_cases, tun
 
 EVIDENCE, CHOSEN = "evidence.npz", "tuning.csv"
 """What the cases of a fold say of how sure to be; and what is written last, so that it says that a model has been chosen for."""
-
-FEWEST_CASES = 3
-"""Validation cases: from fewer nobody learns how sure to be."""
 
 
 def choose(config: Path, watcher: Watcher, joined_as: PredictSettings | None = None) -> PredictSettings:
@@ -37,8 +35,9 @@ def choose(config: Path, watcher: Watcher, joined_as: PredictSettings | None = N
     calibration = calibrate([evidence(case, tuning.predict) for case in scored], tuning.predict)
     save_evidence(folder / EVIDENCE, [evidence(case, joined_as or tuning.predict) for case in scored])
     _store(folder, calibration.predict)
-    taken = [step.name for step in tuning.steps if step.taken]
-    watcher.note(f"worth it on the validation cases, and stored in the model: {', '.join(taken) or 'neither mirror images nor tidying'}")
+    taken, kept = ([step.name for step in tuning.steps if step.decision == decision] for decision in ("taken", "kept"))
+    usual = f"; kept, as no harm was seen: {', '.join(kept)}" if kept else ""
+    watcher.note(f"worth it on the validation cases, and stored in the model: {', '.join(taken) or 'no step'}{usual}")
     watcher.note(_told(calibration))
     write_csv(folder / CHOSEN, *tuning.table())
     return calibration.predict
@@ -68,7 +67,7 @@ def _told(calibration: Calibration) -> str:
     after = f", {calibration.after:.3f} with a temperature of {temperature:.2f}" if temperature != 1 else "; no temperature was found that mends it, it stays 1"
     expected = "no expected Dice, too little was found" if line is None else f"expected Dice learnt from {line.learnt_from}"
     cases = "1 case" if calibration.cases == 1 else f"{calibration.cases} cases"
-    few = f"; learnt from {cases} alone: don't rely on it" if calibration.cases < FEWEST_CASES else ""
+    few = f"; learnt from {cases} alone: don't rely on it" if calibration.cases < FEWEST_TO_TRUST else ""
     return f"how sure it is: calibration error {calibration.before:.3f}{after}; {expected}{few}"
 
 

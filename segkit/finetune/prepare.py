@@ -159,6 +159,6 @@ def try_first(request: Request, plan: Plan, watcher: Watcher) -> None:
     write_json(request.folder / SMOKE, smoke.to_json())
     if smoke.fault is not None:
         raise TrainingError(f"{request.dataset}: {smoke.fault}")
-    for line in (smoke.told(tuple(run.data.labels)[1:]), smoke.doubt):
+    for line in (smoke.told, smoke.doubt):
         if line is not None:
             watcher.note(line)

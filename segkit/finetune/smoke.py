@@ -55,6 +55,8 @@ ADVICE = "most likely the masks are {}: look at them with segkit check DATASET -
 LITTLE = 0.1
 """Dice by which what was learnt must be better than calling every pixel the class."""
 
+CLASSES_TOLD = 6
+
 NO_ANCHORS = np.zeros((0, 4), np.int32)
 
 STILL = AugmentSettings(horizontal_flip=0, affine=0, contrast=0, blur=0, noise=0)
@@ -67,6 +69,7 @@ class Trial:
     dice : of each foreground class, at the end
     guess : of the same classes, for calling every pixel the class
     loss : mean of the last five steps
+    untried : foreground classes that no patch held
     """
 
     dice: Mapping[str, float]
@@ -74,6 +77,7 @@ class Trial:
     loss: float
     steps: int
     seconds: float
+    untried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,23 +110,29 @@ class Smoke:
             return None
         return f"warning: it is not certain that the masks follow what is on the pictures ({self.belonging:.1f} standard errors); look at some of them"
 
-    def told(self, names: Sequence[str]) -> str:
-        """How the trial went, in words; `names` are those of all foreground classes."""
-        trial, count = self.trial, len(self.pictures)
-        dice = ", ".join(f"{name} {value:.2f}" for name, value in trial.dice.items())
-        untried = [name for name in names if name not in trial.dice]
-        more = f"; not tried, as no patch held it: {', '.join(untried)}" if untried else ""
+    @property
+    def told(self) -> str:
+        """How the trial went, in words."""
+        trial, count = self.trial, f"{len(self.pictures)} picture{'s' if len(self.pictures) != 1 else ''}"
+        more = f": Dice {_shown(trial.dice)}" + (f"; not tried, as no patch held it: {', '.join(trial.untried)}" if trial.untried else "")
         if min(trial.dice.values(), default=0) > LEARNT:
-            return f"{count} pictures learnt by heart in {trial.seconds:.0f} s: Dice {dice}{more}"
+            return f"{count} learnt by heart in {trial.seconds:.0f} s{more}"
         if trial.steps < FEWEST_STEPS:
-            return f"too slow to tell in {trial.seconds:.0f} s ({trial.steps} steps) whether {count} pictures can be learnt by heart: Dice {dice}{more}"
-        return f"{count} pictures tried for {trial.seconds:.0f} s ({trial.steps} steps), something was learnt: Dice {dice}{more}"
+            return f"too slow to tell in {trial.seconds:.0f} s ({trial.steps} steps) whether {count} can be learnt by heart{more}"
+        return f"{count} tried for {trial.seconds:.0f} s ({trial.steps} steps), and learnt in part{more}"
 
     def _how(self) -> str:
         return f"{len(self.pictures)} pictures ({', '.join(self.pictures[:PICTURES])}), {self.trial.steps} steps long,"
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "fault": self.fault, "doubt": self.doubt}
+        return {**asdict(self), "told": self.told, "fault": self.fault, "doubt": self.doubt}
+
+
+def _shown(dice: Mapping[str, float]) -> str:
+    """Of many classes the ends alone."""
+    if len(dice) > CLASSES_TOLD:
+        return f"{min(dice.values()):.2f} to {max(dice.values()):.2f} of {len(dice)} classes"
+    return ", ".join(f"{name} {value:.2f}" for name, value in dice.items())
 
 
 def choose_pictures(held: NDArray[np.bool_], seed: int) -> list[int]:
@@ -214,7 +224,8 @@ def _learn(run: RunConfig, pictures: Tensor, truth: Tensor, names: Sequence[str]
     known = truth != IGNORE_INDEX
     shares = {name: float((truth[known] == index).float().mean()) for index, name in enumerate(names, start=1)}
     guess = {name: 2 * shares[name] / (1 + shares[name]) for name in dice}
-    return Trial(dice, guess, float(np.mean(losses[-5:])), len(losses), time.monotonic() - began)
+    untried = tuple(name for name in names if name not in dice)
+    return Trial(dice, guess, float(np.mean(losses[-5:])), len(losses), time.monotonic() - began, untried)
 
 
 def _dice(logits: Tensor, truth: Tensor, names: Sequence[str]) -> dict[str, float]:

@@ -12,8 +12,9 @@ from segkit.errors import PairingError, VanishedError
 from segkit.layouts import coco, datalist, nnunet, parts, per_object, suffixes, table, two_folders
 from segkit.layouts.found import Combine, FoundCase, FoundDataset, with_groups
 from segkit.layouts.listing import folders_in, holds_pictures, pictures_in
+from segkit.layouts.pairing import MOST_CLASSES
 
-__all__ = ["LAYOUTS", "Combine", "FoundCase", "FoundDataset", "find_dataset"]
+__all__ = ["LAYOUTS", "MOST_CLASSES", "Combine", "FoundCase", "FoundDataset", "find_dataset"]
 
 LAYOUTS: tuple[Callable[[Path], FoundDataset | None], ...] = (
     table.find,

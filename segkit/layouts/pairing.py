@@ -22,7 +22,7 @@ from segkit.layouts.found import Combine, FoundCase, FoundDataset
 from segkit.layouts.words import IMAGE_WORDS, MASK_WORDS, SECOND_OBSERVER, core
 
 MOST_CLASSES = 32
-"""So many different words behind the names of pictures may be classes; more are something else."""
+"""So many different words behind the names of pictures, or values in masks, may be classes; more are something else."""
 
 Matches = dict[Path, list[tuple[Path, str]]]
 """Picture -> its masks, each with what its name has more."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from segkit.confidence import TEMPERATURES
+from segkit.confidence import FEWEST_TO_TRUST
 from segkit.report.charts import reliability_chart, square_chart
 from segkit.report.markup import Markup, figure, note, section, tag
 from segkit.report.material import Material
@@ -14,12 +14,6 @@ from segkit.report.scores import score
 
 CORRELATED = 0.5
 """Correlation of the expected and the true Dice from which cases can be sorted by it."""
-
-FEWEST = 3
-"""Validation cases, of fewer a temperature says little of others."""
-
-NEAR = 1.01
-"""A temperature within this factor of an end of the search was stopped by it."""
 
 CAPTION = "Pixels by the probability that the model gives its choice. On the dashed line it is as often right as it says; below it, it is too sure of itself."
 
@@ -48,12 +42,11 @@ def _in_words(told: dict[str, Any]) -> Markup:
 def _reliance(material: Material) -> Iterator[Markup]:
     """Why the temperature, and what Dice is expected, are little to rely on."""
     count = sum(len((training.facts or {}).get("data", {}).get("validation", ())) for training in material.trainings)
-    if 0 < count < FEWEST:
+    if 0 < count < FEWEST_TO_TRUST:
         cases = "1 case" if count == 1 else f"{count} cases"
         yield note(f"The temperature, and what Dice is expected of a case, were learnt from {cases}: that is little to rely on.")
-    temperature = _number((material.calibration or {}).get("temperature"))
-    if temperature <= TEMPERATURES[0] * NEAR or temperature >= TEMPERATURES[1] / NEAR:
-        yield note(f"The temperature of {temperature:.2f} is where the search for it ends: there was nothing to measure it by, and it is not to be relied on.")
+    if (material.calibration or {}).get("temperature") == 1:
+        yield note("No temperature was found that makes it better, and so it stays 1.")
 
 
 def _cases(material: Material) -> Markup:

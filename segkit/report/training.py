@@ -12,14 +12,6 @@ from segkit.tune import FEWEST_GROUPS
 
 REASONS = {"finished": "as planned", "stopped early": "and ended when it got no better", "interrupted": "and was interrupted"}
 
-TRIAL_STEPS, LEARNT = 30, 0.9
-"""Steps of the trial before the training from which it says something, and Dice of every class from which its pictures are learnt by heart."""
-
-CERTAIN = 4.0
-"""Standard errors from which the masks follow the pictures; below, the trial has a doubt or a fault of its own to tell."""
-
-CLASSES_TOLD = 6
-
 
 def training_section(material: Material) -> Markup:
     lines = [tag("p", line) for training in material.trainings for line in _course(training, len(material.trainings))]
@@ -64,30 +56,11 @@ def _trial(material: Material) -> Iterator[Markup]:
     if smoke is None:
         yield note("There is no smoke.json: it was not tried before whether a few pictures can be learnt.")
         return
-    belonging = smoke.get("belonging")
-    surely = belonging is not None and belonging >= CERTAIN
+    belonging, troubles = smoke.get("belonging"), [smoke[key] for key in ("fault", "doubt") if smoke.get(key)]
+    surely = belonging is not None and not troubles
     known = f" The masks follow what is on the pictures: {belonging:.1f} standard errors more than masks of other pictures would." if surely else None
-    yield tag("p", _tried(smoke["trial"], len(smoke["pictures"])), known)
-    if lacking := [name for name in material.trainings[0].classes if name not in smoke["trial"]["dice"]]:
-        yield note(f"Not tried, since it was not on those pieces of the pictures: {', '.join(lacking)}.")
-    yield from (note(smoke[key]) for key in ("fault", "doubt") if smoke.get(key))
-
-
-def _tried(trial: Mapping[str, Any], pictures: int) -> str:
-    """What the trial shows, and no more."""
-    count, seconds = f"{pictures} picture{'s' if pictures != 1 else ''}", f"{trial['seconds']:.0f} s"
-    if min(trial["dice"].values()) > LEARNT:
-        return f"Before the training {count} could be learnt by heart in {seconds}, to a Dice of {_each(trial['dice'])}."
-    if trial["steps"] < TRIAL_STEPS:
-        return f"Before the training {count} were tried for {seconds}: this machine was too slow to tell whether they can be learnt ({trial['steps']} steps)."
-    return f"Before the training {count} were tried for {seconds}, and learnt in part, to a Dice of {_each(trial['dice'])}."
-
-
-def _each(dice: Mapping[str, float]) -> str:
-    """Of many classes the ends alone."""
-    if len(dice) > CLASSES_TOLD:
-        return f"{min(dice.values()):.2f} to {max(dice.values()):.2f}, {len(dice)} classes"
-    return ", ".join(f"{name} {value:.2f}" for name, value in dice.items())
+    yield tag("p", f"Before the training: {smoke['told']}.", known)
+    yield from map(note, troubles)
 
 
 def _start(material: Material) -> Iterator[Markup]:
@@ -115,12 +88,14 @@ def _chosen(material: Material) -> Iterator[Markup]:
 def _decided(rows: Sequence[Mapping[str, str]]) -> str:
     """How many steps were taken; where none was, whether that is because there were too few patients to tell."""
     taken = sum(row["decision"] == "taken" for row in rows)
+    usual = [row["step"] for row in rows if row["decision"] == "kept"]
+    kept = f" No harm was seen of {', '.join(usual)}, which are usual for such pictures, and so they were kept." if usual else ""
     if taken:
-        return f"{taken} of {len(rows)} steps {'was' if taken == 1 else 'were'} worth it and stored in the model."
+        return f"{taken} of {len(rows)} steps {'was' if taken == 1 else 'were'} worth it and stored in the model.{kept}"
     most = max((int(row["groups"]) for row in rows), default=0)
     why = f"with the pictures of {most} patient{'s' if most != 1 else ''} a gain may be chance, {FEWEST_GROUPS} are the least"
     gained = "none gained more than it may vary by chance" if most >= FEWEST_GROUPS else why
-    return f"None of {len(rows)} steps was taken: {gained}. The model is used as it was trained."
+    return f"No step was worth it: {gained}.{kept or ' The model is used as it was trained.'}"
 
 
 def _step(row: Mapping[str, str]) -> list[str]:

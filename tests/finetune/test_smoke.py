@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,17 @@ def test_what_is_not_certain_is_a_doubt() -> None:
     [
         (trial(0.95, steps=12), "2 pictures learnt by heart in 1 s: Dice a 0.95"),
         (trial(0.01, steps=12), "too slow to tell in 1 s (12 steps) whether 2 pictures can be learnt by heart: Dice a 0.01"),
-        (trial(0.6), "2 pictures tried for 1 s (30 steps), something was learnt: Dice a 0.60"),
+        (trial(0.6), "2 pictures tried for 1 s (30 steps), and learnt in part: Dice a 0.60"),
     ],
 )
 def test_learnt_by_heart_is_said_only_where_it_was(found: Trial, words: str) -> None:
-    smoke = Smoke(found, ("p.png", "q.png"))
-    assert smoke.told(["a"]) == words
-    assert smoke.told(["a", "b"]) == f"{words}; not tried, as no patch held it: b"
+    assert Smoke(found, ("p.png", "q.png")).told == words
+    assert Smoke(replace(found, untried=("b",)), ("p.png", "q.png")).told == f"{words}; not tried, as no patch held it: b"
+
+
+def test_of_many_classes_the_ends_are_told() -> None:
+    many = replace(trial(0.5), dice={f"class {number}": number / 10 for number in range(2, 9)})
+    assert Smoke(many, ("p.png",)).told == "1 picture tried for 1 s (30 steps), and learnt in part: Dice 0.20 to 0.80 of 7 classes"
 
 
 def test_pictures_are_chosen_that_show_every_class() -> None:
