@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.check.likeness import signature_of
-from segkit.check.objects import Objects, measure_objects
+from segkit.check.objects import Objects, measure_objects, pieces_per_value
 from segkit.check.reading import HALF, by, is_lossy, is_palette, read_drawn, read_picture
 from segkit.errors import SegkitError, ShapeError
 from segkit.image import Array, Image
@@ -28,6 +28,9 @@ MOST_VALUES = MOST_CLASSES + 1
 
 VALUES_KEPT = 512
 """Values remembered of a mask, the most frequent first."""
+
+FEWEST_OBJECTS = 5
+"""Masks of fewer values than these hold classes; of more the values may be numbers of objects."""
 
 MOSTLY = 0.5
 """Zeros that cover more of a mask than this are background; their pieces are not measured."""
@@ -108,6 +111,7 @@ class MaskFacts:
     distinct : number of different values
     border : value -> pixels on the border of the slices; of more values than `MOST_VALUES` those of 0 and 255
     pieces : of the values as they are
+    pieces_per_value : see `segkit.check.objects.pieces_per_value`; None for colours, and for at most `FEWEST_OBJECTS` different values
     halves : of 0 and 255, told apart at 127, where there are values between them that may only be a soft edge
     sha : of the values
     """
@@ -116,6 +120,7 @@ class MaskFacts:
     distinct: int
     border: dict[int, int]
     pieces: Pieces
+    pieces_per_value: float | None
     halves: Pieces | None
     is_colour: bool
     is_palette: bool
@@ -206,6 +211,7 @@ def _of_mask(case: FoundCase, raw: Array, overlap: int) -> MaskFacts:
         distinct=len(values),
         border=_pairs(*_counted(edge)),
         pieces=_pieces(stack),
+        pieces_per_value=pieces_per_value(stack) if len(values) > FEWEST_OBJECTS and not is_colour else None,
         halves=_pieces(halves) if may_be_soft else None,
         is_colour=is_colour,
         is_palette=case.combine == "one" and is_palette(case.masks[0]),

@@ -52,6 +52,15 @@ def measure_objects(mask: NDArray[np.bool_]) -> Objects | None:
     return Objects(count, areas[np.linspace(0, count - 1, min(count, KEPT)).astype(int)], float(inner.max()), float(np.median(inner)))
 
 
+def pieces_per_value(stack: NDArray[np.integer]) -> float:
+    """(S, H, W) -> connected pieces of one value over the values there are, both counted slice by slice and without 0; 1 where each value is one piece."""
+    from skimage.measure import label
+
+    pieces = sum(int(label(plane, background=0, connectivity=2).max()) for plane in stack)
+    values = sum(np.count_nonzero(np.unique(plane)) for plane in stack)
+    return pieces / max(1, values)
+
+
 def merged(parts: Iterable[Objects]) -> Objects | None:
     """The pieces of several values as those of one class; the medians weigh alike."""
     several = list(parts)

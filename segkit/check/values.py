@@ -14,8 +14,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from segkit.check.facts import CaseFacts, MaskFacts, Pieces
+from segkit.check.facts import FEWEST_OBJECTS, CaseFacts, MaskFacts, Pieces
 from segkit.check.objects import Objects, merged
 from segkit.check.reading import HALF
 from segkit.image import Array
@@ -47,6 +48,11 @@ SOFT_SHARE = 0.8
 
 STRAY_CASES, STRAY_SHARE, ENOUGH_CASES = 0.02, 1e-3, 10
 """A value is stray that stands in at most 2 % of the cases (or one), at most in 0.1 % of their pixels; in sets of at least 10 cases."""
+
+
+MOST_MASKS, FULL, ONE_PIECE, MANY, SURE = 0.9, 0.5, 1.1, 8, 0.01
+"""Objects are numbered where this holds for more than so much of the masks that show any: so much of the numbers up to the highest is there, in at most so
+many pieces each. Many are more than classes mostly are; sizes follow the numbers where Kruskal's and Wallis' test is as certain as this."""
 
 
 @dataclass(frozen=True)
@@ -270,10 +276,44 @@ def _colours(census: _Census) -> MaskValues:
 
 
 def _are_objects(census: _Census) -> bool:
-    """0, 1, ... N in most masks, with another N in each, and larger ones than classes have."""
+    """Each number is one piece, and the numbers mean nothing from mask to mask."""
     filled = [mask for mask in census.masks.values() if mask.distinct > 1]
-    numbered = [mask.distinct for mask in filled if mask.values == frozenset(range(mask.distinct))]
-    return len(numbered) > 0.9 * len(filled) and max(numbered, default=0) > 8 and len(set(numbered)) > max(1, len(numbered) // 4)
+    pieces = [mask.pieces_per_value for mask in filled if mask.pieces_per_value is not None]
+    if not pieces or float(np.median(pieces)) > ONE_PIECE:
+        return False
+    numbered = [mask for mask in filled if _is_numbered(mask)]
+    return _stand_once(filled) or (len(numbered) > MOST_MASKS * len(filled) and _mean_nothing(numbered))
+
+
+def _stand_once(masks: Sequence[MaskFacts]) -> bool:
+    """More numbers than there are classes, hardly one in two masks: counted on from mask to mask."""
+    found = Counter(value for mask in masks for value in mask.pixels if value)
+    return len(found) > MOST_CLASSES and sum(count == 1 for count in found.values()) > MOST_MASKS * len(found)
+
+
+def _mean_nothing(masks: Sequence[MaskFacts]) -> bool:
+    """More numbers than there are classes; or many, up to another in each mask; or of sizes that have nothing to do with the number."""
+    highest = [max(mask.pixels) for mask in masks]
+    is_gapless = 2 * sum(mask.distinct - 1 == high for mask, high in zip(masks, highest, strict=True)) > len(masks)
+    varies = len(set(highest)) > max(1, len(masks) // 4)
+    return max(highest) > MOST_CLASSES or (varies and max(highest) > MANY) or ((varies or is_gapless) and not _sizes_follow(masks))
+
+
+def _is_numbered(mask: MaskFacts) -> bool:
+    """From 0 on, few numbers are missing, and what is high is not most of the foreground, as it is where black and white have a soft edge."""
+    if min(mask.pixels) < 0 or mask.distinct - 1 < FULL * max(mask.pixels):
+        return False
+    white = sum(count for value, count in mask.pixels.items() if 255 - NEAR_END <= value <= 255)
+    return 2 * white < mask.size - mask.pixels.get(0, 0)
+
+
+def _sizes_follow(masks: Sequence[MaskFacts]) -> bool:
+    """Whether each number has a size of its own, as classes have and numbered objects have not; also where it can't be told."""
+    areas = [[mask.pixels[value] for mask in masks if value in mask.pixels] for value in range(1, max(mask.distinct for mask in masks))]
+    groups = [group for group in areas if len(group) >= 3]
+    if len(masks) < ENOUGH_CASES or len(groups) < FEWEST_OBJECTS or np.ptp(np.concatenate(groups)) == 0:
+        return True
+    return float(stats.kruskal(*groups).pvalue) < SURE
 
 
 def _is_soft(pixels: Counter[int]) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from toy_sets import COUNT, SIZE, check, codes, mask, picture, redraw, save, write_manifest, write_set
 
@@ -88,7 +89,7 @@ def _ones(root: Path) -> None:
 
 @fault("object-numbers", "error", ("masks/00.png",))
 def _cells(root: Path) -> None:
-    redraw(root, [np.arange(33 * 47).reshape(33, 47).astype(np.uint16) // 40 % (20 + seed) for seed in range(COUNT)])
+    redraw(root, [np.minimum(np.indices((33, 47))[0], 19 + seed).astype(np.uint16) for seed in range(COUNT)])
 
 
 @fault("levels", "warning", 0)
@@ -408,6 +409,44 @@ def test_a_large_object_is_no_inverted_mask(tmp_path):
     wide[0], wide[-1], wide[:, 0], wide[:, -1] = 255, 255, 255, 255
     redraw(write_set(tmp_path), [large, wide])
     assert codes(check(tmp_path)) == set()
+
+
+def _squares(seed: int, numbers: Sequence[int], sides: Sequence[int]) -> NDArray[np.uint16]:
+    """Up to 24 squares with these numbers, on a grid, each of another side (of those given) in each mask."""
+    drawn = np.zeros((44, 64), np.uint16)
+    for place, number in enumerate(numbers):
+        row, column, side = 11 * (place // 6), 10 * (place % 6), sides[(place * place + seed * (place + 1)) % len(sides)]
+        drawn[row : row + side, column : column + side] = number
+    return drawn
+
+
+def _set_of(root: Path, masks: Sequence[NDArray[np.integer]]) -> set[str]:
+    for seed, drawn in enumerate(masks):
+        save(root / f"images/{seed:02}.png", np.random.default_rng(seed).integers(0, 255, drawn.shape).astype(np.uint8))
+        save(root / f"masks/{seed:02}.png", drawn)
+    return codes(check(root))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [range(1, 7)] * COUNT,                                                                            # as many in each mask
+        [range(1, 3 + seed % 5) for seed in range(COUNT)],                                                # few, up to 6
+        [[number for number in range(1, 15 + seed % 6) if number != seed + 2] for seed in range(COUNT)],  # one was deleted
+        [range(100 * seed + 1, 100 * seed + 7) for seed in range(COUNT)],                                 # counted on from mask to mask
+    ],
+)
+def test_numbers_of_one_piece_each_whose_sizes_have_no_rule_are_objects(tmp_path, numbers):
+    masks = [_squares(seed, each, (3, 4, 5, 6, 7, 8)) for seed, each in enumerate(numbers)]
+    assert "object-numbers" in _set_of(tmp_path, masks)
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_classes_have_sizes_of_their_own_or_several_pieces(tmp_path, pieces):
+    """Six organs of 2 to 7 pixels a side, a little larger or smaller in each; or six kinds of cells, two cells of each, of any size."""
+    organs = [sum(_squares(0, [0] * place + [place + 1], (2 + place + (seed + place) % 2,)) for place in range(6)) for seed in range(COUNT)]
+    cells = [_squares(seed, [1, 2, 3, 4, 5, 6] * 2, (3, 4, 5, 6, 7, 8)) for seed in range(COUNT)]
+    assert "object-numbers" not in _set_of(tmp_path, organs if pieces == 1 else cells)
 
 
 def test_too_many_pictures_are_not_compared_with_each_other_and_that_is_said(tmp_path, monkeypatch):
