@@ -14,13 +14,13 @@ from segkit.losses.settings import DiceCrossEntropySettings
 class DiceCrossEntropy(nn.Module):
     """(B, K, H, W) logits and (B, H, W) classes -> a scalar; pixels of `IGNORE_INDEX` count in neither part.
 
-    The background has no Dice of its own: it is almost always there and almost always right.
+    Unless the settings say so the background has no Dice of its own: it is almost always there and almost always right.
     """
 
     def __init__(self, settings: DiceCrossEntropySettings) -> None:
         super().__init__()
         self.settings = settings
-        self.dice = DiceLoss(include_background=False, batch=settings.batch_dice)
+        self.dice = DiceLoss(include_background=settings.background, batch=settings.batch_dice)
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None if settings.class_weights is None else torch.tensor(settings.class_weights))
 

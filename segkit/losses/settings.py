@@ -11,6 +11,7 @@ class DiceCrossEntropySettings(BaseModel):
     """The weights of the two parts.
 
     batch_dice : one Dice over all pictures of the batch (small objects that many patches lack) instead of one for each picture.
+    background : the background has a Dice of its own too; for what is thin between large objects, as the walls between cells.
     class_weights : K weights of the classes in the cross-entropy, background first; None for equal ones.
     """
 
@@ -20,6 +21,7 @@ class DiceCrossEntropySettings(BaseModel):
     dice: float = Field(default=1.0, ge=0)
     cross_entropy: float = Field(default=1.0, ge=0)
     batch_dice: bool = True
+    background: bool = False
     class_weights: tuple[float, ...] | None = None
 
     @model_validator(mode="after")

@@ -206,6 +206,13 @@ def test_a_rare_class_is_drawn_more_often_and_weighs_more() -> None:
     assert run.loss.class_weights == (1.0, 5.0)                                       # the root of 0.01 / 0.0004
 
 
+def test_what_is_between_objects_that_cover_most_of_a_picture_has_a_dice_of_its_own() -> None:
+    cells = kind("cell", share=0.78, diameter=27, thickest=60, median=9.0)
+    assert run_of(subject(cells, height=one(512), width=one(512), cases=30)).loss.background
+    assert not run_of(VESSELS).loss.background
+    assert not run_of(NERVES).loss.background
+
+
 def test_colour_is_kept_where_any_picture_has_it() -> None:
     mixed = run_of(replace(NERVES, orientation=replace(NERVES.orientation, colour=0.5)))
     assert (mixed.preprocess.channels, mixed.preprocess.convert_channels) == (3, True)

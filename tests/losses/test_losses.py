@@ -24,12 +24,20 @@ def test_a_sure_and_right_answer_loses_nothing() -> None:
     assert build_loss(DiceCrossEntropySettings())(logits, truth).item() == pytest.approx(0, abs=1e-3)
 
 
-def test_it_is_monais_loss_where_nothing_is_ignored() -> None:
+def test_a_thin_background_that_is_missed_loses_a_dice_of_its_own() -> None:
+    truth, logits = torch.tensor([[[0, 1, 1, 1, 1, 1, 1, 1]]]), torch.tensor([-40.0, 40.0])[None, :, None, None].expand(1, 2, 1, 8)
+    alone = {"dice": 1.0, "cross_entropy": 0.0}
+    assert build_loss(DiceCrossEntropySettings(**alone))(logits, truth).item() == pytest.approx(1 - 14 / 15, abs=1e-4)
+    assert build_loss(DiceCrossEntropySettings(**alone, background=True))(logits, truth).item() == pytest.approx((1 + 1 - 14 / 15) / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_it_is_monais_loss_where_nothing_is_ignored(background: bool) -> None:
     from monai.losses import DiceCELoss
 
     logits, truth = torch.randn(2, 3, 9, 7), torch.randint(0, 3, (2, 9, 7))
-    theirs = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)(logits, truth[:, None])
-    assert build_loss(DiceCrossEntropySettings())(logits, truth).item() == pytest.approx(theirs.item(), abs=1e-5)
+    theirs = DiceCELoss(include_background=background, to_onehot_y=True, softmax=True, batch=True)(logits, truth[:, None])
+    assert build_loss(DiceCrossEntropySettings(background=background))(logits, truth).item() == pytest.approx(theirs.item(), abs=1e-5)
 
 
 def test_ignored_pixels_have_no_say() -> None:
