@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch is imported: for small pictures more threads are slower
+# Before torch is imported: for small pictures more threads are slower, and two workers share two cores.
+os.environ["OMP_NUM_THREADS"] = "1" if "PYTEST_XDIST_WORKER" in os.environ else os.environ.get("OMP_NUM_THREADS", "2")
 
 
 @pytest.fixture(scope="session", autouse=True)

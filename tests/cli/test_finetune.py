@@ -186,7 +186,7 @@ class Stopping(Silence):
 def test_a_run_that_is_stopped_says_how_to_go_on_and_does(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["finetune", str(ready), "-o", str(tmp_path / "run"), "--labels", "disc=255", *FEW, *SMALL, "-q"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segkit.cli.finetune._watcher", lambda quiet: nullcontext(Stopping(3)))
+        patch.setattr("segkit.cli.progress.training_watcher", lambda quiet: nullcontext(Stopping(3)))
         assert main(given) == 128 + signal.SIGTERM
     *_, line = capsys.readouterr().err.splitlines()
     assert line == f"stopped at step 3; go on with: segkit {shlex.join(given)} --resume"
