@@ -5,11 +5,12 @@ The rooms' settings stand beside the things that they set. Those of the rooms ab
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_origin
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -288,7 +289,7 @@ def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[st
         if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str) and not _stands_alone(key, tree[room][key]):
             tree[room][key] = str(path.parent / tree[room][key])
     before, kept = _group(tree, "model").get("name"), [name for name in _group(tree, "model") if name != "name"]
-    changes = [*map(parse_override, overrides), *(values or {}).items()]
+    changes = [*check_overrides(overrides), *(values or {}).items()]
     for key, value in sorted(changes, key=lambda change: change[0].count(".")):
         _replace(tree, key, value)
     try:
@@ -344,7 +345,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         message = first["msg"].removeprefix("Value error, ")
         found = "" if isinstance(first["input"], Mapping) else f", found {shown(first['input'])}"  # a whole group of settings would bury the message
         return f"{where}: {message}{found}{more}" if first["loc"] else message
-    hint = nearest(names[-1], owner.model_fields) or f"it has: {', '.join(owner.model_fields)}"
+    hint = nearest(names[-1], owner.model_fields) or _asked(".".join(names)) or f"it has: {', '.join(owner.model_fields)}"
     return f"{where} is not a setting of {owner.__name__}; {hint}{more}"
 
 
@@ -376,15 +377,114 @@ def _kind(model: type[BaseModel]) -> Any:
 
 def parse_override(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
-    if not separator:
+    if not separator or not all(part.strip() for part in key.split(".")):
         raise SettingsError(f"--set {text!r}: expected a.b=value, for example train.learning_rate=3e-4")
     return key.strip(), parse_yaml(value, f"--set {key}")
 
 
+def check_overrides(texts: Sequence[str]) -> list[tuple[str, Any]]:
+    """``["a.b=c"]`` -> ``[("a.b", c)]``, checked as far as that does not hang on other settings, and so before anything else is known.
+
+    Raises
+    ------
+    SettingsError
+        A text that is no ``a.b=value``, names no setting, or gives one a value that it can't have.
+    """
+    changes = [parse_override(text) for text in texts]
+    for text, (key, value) in zip(texts, changes, strict=True):
+        try:
+            _require_setting(key, value)
+        except SettingsError as error:
+            raise SettingsError(f"--set {text}: {error}") from error
+    return changes
+
+
+def _require_setting(key: str, value: Any) -> None:
+    """SettingsError where there is no such setting, or it never has this value; of a group each setting in it is asked for."""
+    owners, is_free = _owners(key)
+    name = key.rpartition(".")[2]
+    if not owners:
+        raise SettingsError(_not_there(key))
+    if is_free:
+        return
+    if key in ("model", "model.name") and isinstance(value, str):
+        _require_network(value)
+    elif isinstance(value, Mapping) and any(True for owner in owners for _ in _models(owner.model_fields[name].annotation)):
+        for inner, its_value in value.items():
+            _require_setting(f"{key}.{inner}", its_value)
+    elif all(refusals := [_refusal(owner, name, value) for owner in owners]):
+        first, *others = dict.fromkeys(refusals)
+        told = " or ".join([first, *(other.removeprefix("Input should be ") for other in others)])
+        raise SettingsError(f"{key} can't be {shown(value)}: {told}")
+
+
+def _require_network(name: str) -> None:
+    try:
+        plain_name(name)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+
+def _owners(key: str) -> tuple[list[type[BaseModel]], bool]:
+    """The settings classes that have the last name of a dotted key, none where it is no setting; and whether names of the user's own end it (data.labels)."""
+    owners: list[type[BaseModel]] = []
+    choices: list[type[BaseModel]] = [RunConfig]
+    names = key.split(".")
+    for place, name in enumerate(names, start=1):
+        owners = [choice for choice in choices if name in choice.model_fields]
+        annotations = [owner.model_fields[name].annotation for owner in owners]
+        if any(get_origin(annotation) is dict for annotation in annotations):
+            return owners, place < len(names)
+        choices = [model for annotation in annotations for model in _models(annotation)]
+    return owners, False
+
+
+def _refusal(owner: type[BaseModel], name: str, value: Any) -> str:
+    """Why a setting can't have a value, whatever the others are; nothing where it can."""
+    try:
+        owner.model_validate({name: value})
+    except ValidationError as error:
+        return next((one["msg"].removeprefix("Value error, ") for one in error.errors() if one["loc"][:1] == (name,)), "")
+    return ""
+
+
+def _not_there(key: str) -> str:
+    """A key that is no setting, in words: ``train.lr is not a setting: did you mean train.learning_rate?``"""
+    places, room = _places(RunConfig), key.rpartition(".")[0]
+    beside = [place for place in places if place.rpartition(".")[0] == room]
+    if room in places and not beside:
+        return f"{room} is a value, not a group of settings"
+    there = ", ".join(place.rpartition(".")[2] for place in beside) or ", ".join(RunConfig.model_fields)
+    whose = room if beside and room else "a run"
+    return f"{key} is not a setting: {_asked(key) or f'{whose} has {there}'}"
+
+
+def _asked(key: str) -> str:
+    """"did you mean train.learning_rate?" of train.lr, learning_rate, train.learn or train.lerning_rate; nothing where no setting is like it.
+
+    What is called so elsewhere, begins so or has these initials goes before what is spelled alike, and the group that was named before the others.
+    """
+    room, _, name = key.casefold().rpartition(".")
+    leaves = {place: place.rpartition(".")[2] for place in _places(RunConfig)}
+    same = [place for place, leaf in leaves.items() if len(name) > 1 and (leaf.startswith(name) or name == "".join(word[:1] for word in leaf.split("_")))]
+    inside = {leaf: place for place, leaf in leaves.items() if place.rpartition(".")[0] == room}
+    anywhere = {leaf: place for place, leaf in reversed(leaves.items())}
+    close = [names[leaf] for names in (inside, anywhere) for leaf in difflib.get_close_matches(name, names, n=1)]
+    meant = [place for place in same if place.rpartition(".")[0] == room] or same or close[:1]
+    return f"did you mean {' or '.join(meant[:3])}?" if meant else ""
+
+
+def _places(model: type[BaseModel], room: str = "") -> list[str]:
+    """Dotted names of all groups and settings, each once."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        inner = [] if get_origin(field.annotation) is dict else _models(field.annotation)
+        found += [f"{room}{name}", *(place for group in inner for place in _places(group, f"{room}{name}."))]
+    return list(dict.fromkeys(found))
+
+
 def _replace(tree: dict[str, Any], path: str, value: Any) -> None:
     keys = path.split(".")
-    if not all(keys):
-        raise SettingsError(f"--set {path!r}: expected a.b=value, for example train.learning_rate=3e-4")
     for key in keys[:-1]:
         inner = tree.setdefault(key, {})
         if key == "model" and isinstance(inner, str):                      # a network by its name alone

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from segkit.config import RunConfig, load_run, parse_yaml, validate_run
+from segkit.config import RunConfig, check_overrides, load_run, parse_yaml, validate_run
 from segkit.errors import SettingsError, VanishedError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -120,6 +121,7 @@ def test_a_new_name_beside_settings_of_the_old_network_says_how_to_replace_them(
         ("train: {lerning_rate: 1}", r"run\.train\.lerning_rate is not a setting of TrainSettings; did you mean learning_rate\?"),
         ("preprocess: {intensity: {kind: fixed, hihg: 3}}", r"hihg is not a setting of FixedRange; did you mean high\?"),
         ("trian: {}", r"run\.trian is not a setting of RunConfig; did you mean train\?"),
+        ("train: {lr: 1}", r"run\.train\.lr is not a setting of TrainSettings; did you mean train\.learning_rate\?"),
         ("train: {learning_rate: 10}", r"run\.train\.learning_rate: Input should be less than or equal to 1, found 10"),
         ("train: {learning_rate: -1, batch_size: 0}", r"\(and 1 more\)"),
         ("train: {patch: [8, 64]}", "the smallest is 16x16"),
@@ -154,6 +156,47 @@ def test_a_mistake_becomes_one_line_with_the_file_and_the_repair(tmp_path: Path,
 def test_an_override_without_a_value_is_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(SettingsError, match=r"expected a\.b=value"):
         load_run(write(tmp_path, ""), [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.lr=3", r"^--set train\.lr=3: train\.lr is not a setting: did you mean train\.learning_rate\?$"),
+        ("learning_rate=3", r": learning_rate is not a setting: did you mean train\.learning_rate\?$"),
+        ("lerning_rate=3", r"did you mean train\.learning_rate\?$"),
+        ("trian.patch=3", r"did you mean train\.patch\?$"),
+        ("augment.rot=3", r"did you mean augment\.rotation\?$"),
+        ("kind=zscore", r"did you mean preprocess\.intensity\.kind or preprocess\.resize\.kind\?$"),
+        ("train={lr: 3}", r"^--set train=\{lr: 3\}: train\.lr is not a setting: did you mean train\.learning_rate\?$"),
+        ("loss.xyz=1", r"loss\.xyz is not a setting: loss has name, dice, cross_entropy, "),
+        ("xyz=1", r"xyz is not a setting: a run has description, data, preprocess, "),
+        ("train.minutes.x=1", r"train\.minutes is a value, not a group of settings$"),
+        ("train.learning_rate=10", r"train\.learning_rate can't be 10: Input should be less than or equal to 1$"),
+        ("train={batch_size: 0}", r"train\.batch_size can't be 0: Input should be greater than or equal to 1$"),
+        ("train=3", r"train can't be 3: Input should be a valid dictionary"),
+        ("preprocess.resize.kind=foo", r"preprocess\.resize\.kind can't be 'foo': Input should be 'native' or 'long_side' or 'spacing'$"),
+        ("model=cpfnett", r"^--set model=cpfnett: no model is called 'cpfnett'; did you mean cpfnet\?$"),
+    ],
+)
+def test_an_override_that_can_never_be_is_refused_by_itself(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        check_overrides([override])
+
+
+@pytest.mark.parametrize(
+    ("override", "change"),
+    [
+        ("train.freeze_epochs=5", ("train.freeze_epochs", 5)),                     # wrong only where nothing is frozen
+        ("preprocess.resize.pixels=96", ("preprocess.resize.pixels", 96)),         # of one of several kinds
+        ("preprocess.resize={kind: long_side}", ("preprocess.resize", {"kind": "long_side"})),
+        ("model={name: U-Net, skip: se}", ("model", {"name": "U-Net", "skip": "se"})),
+        ("data.labels.nerve=1", ("data.labels.nerve", 1)),
+        ("predict.postprocess.classes.nerve.largest_only=true", ("predict.postprocess.classes.nerve.largest_only", True)),
+        ("train.minutes=null", ("train.minutes", None)),
+    ],
+)
+def test_an_override_that_may_be_right_beside_others_is_left_alone(override: str, change: tuple[str, Any]) -> None:
+    assert check_overrides([override]) == [change]
 
 
 def test_values_with_any_characters_replace_settings_too(tmp_path: Path) -> None:

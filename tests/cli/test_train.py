@@ -83,8 +83,8 @@ def test_an_existing_run_is_refused_and_a_missing_one_not_resumed(tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("train.lerning_rate=1", "run.train.lerning_rate is not a setting of TrainSettings; did you mean learning_rate?"),
-        ("train.learning_rate=10", "run.train.learning_rate: Input should be less than or equal to 1, found 10"),
+        ("train.lerning_rate=1", "segkit: --set train.lerning_rate=1: train.lerning_rate is not a setting: did you mean train.learning_rate?"),
+        ("train.learning_rate=10", "--set train.learning_rate=10: train.learning_rate can't be 10: Input should be less than or equal to 1"),
         ("augment.right_angles=0.5", "augment.right_angles is 0.5, but train.patch is 32x48"),
         ("train.device=abacus", "device 'abacus' is not a device"),
         ("train={patch: [16, 16], batch_size: 1}", "no training step can be made of 1 patch of 16x16: "),
