@@ -9,9 +9,10 @@ from pathlib import Path
 
 from segkit import __version__
 from segkit.checkpoint import load_model, locate_model
-from segkit.config import RunConfig, load_run
+from segkit.config import RunConfig, check_overrides, load_run
 from segkit.dataset import cases_of_split, find_cases
 from segkit.errors import TrainingError
+from segkit.finetune.beginning import without_new_files, without_new_folders
 from segkit.finetune.machine import Machine, find_machine
 from segkit.finetune.orientation import Orientation, look_at_sides
 from segkit.finetune.plan import CONFIG, MANIFEST, Plan, Request, keep
@@ -30,13 +31,19 @@ SMOKE = "smoke.json"
 
 
 def prepare(request: Request, watcher: Watcher) -> Plan:
-    """Look, divide, measure, derive; write what was found and config.yaml, of each fold its own.
+    """Look, divide, measure, derive; write what was found and config.yaml, of each fold its own. Where that fails nothing of it stays.
 
     Raises
     ------
     SettingsError, PairingError, MaskValuesError
-        The request does not fit the data, or the folder holds a run.
+        A setting of the request is none, the request does not fit the data, or the folder holds a run.
     """
+    check_overrides(request.overrides)
+    with without_new_folders(request.folder), without_new_files(request.folder):
+        return _prepare(request, watcher)
+
+
+def _prepare(request: Request, watcher: Watcher) -> Plan:
     for place in dict.fromkeys((request.folder, *(path for path in request.folder.glob("fold[0-9]*") if path.is_dir()), *request.places)):
         check_folder(place, resume=False)
     (request.folder / SMOKE).unlink(missing_ok=True)                # of an earlier try, perhaps with other settings

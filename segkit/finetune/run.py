@@ -23,6 +23,7 @@ from typing import TypeAlias
 
 from segkit.checkpoint import load_model
 from segkit.config import load_run
+from segkit.finetune.beginning import without_new_folders
 from segkit.finetune.choosing import choose, is_chosen, join
 from segkit.finetune.plan import Plan, Request, take_up
 from segkit.finetune.prepare import is_tried, prepare, try_first
@@ -73,11 +74,12 @@ def finetune(request: Request, watching: Watching = lambda: nullcontext(Silence(
     TrainingError
         The smoke test failed, or the training.
     """
-    if not resume:
-        check_folder(request.folder, resume=False)
     plan = take_up(request.folder)[1] if resume else None
-    with claimed(request.folder, LOCK):
-        return _carry_out(request, plan, watching)
+    with without_new_folders(request.folder):
+        if not resume:
+            check_folder(request.folder, resume=False)
+        with claimed(request.folder, LOCK):
+            return _carry_out(request, plan, watching)
 
 
 def _carry_out(request: Request, plan: Plan | None, watching: Watching) -> Result:

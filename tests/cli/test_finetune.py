@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from segkit.calibrate import calibrate, load_evidence
 from segkit.checkpoint import load_model
 from segkit.cli import main
 from segkit.config import load_run
+from segkit.errors import PairingError
 from segkit.finetune import rules, smoke
 from segkit.finetune.rules import network
 from segkit.train import Report, Silence
@@ -208,6 +210,10 @@ def interrupt(*given: object) -> None:
     raise KeyboardInterrupt
 
 
+def away(*given: object) -> None:
+    raise PairingError("the disk of the data set is not there")
+
+
 def test_there_must_be_a_run_to_go_on_with(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finetune", str(ready), "-o", str(tmp_path / "run"), "--resume", "-q"]) == 2
     assert "holds nothing to resume (no finetune.json); start without --resume" in capsys.readouterr().err
@@ -232,7 +238,6 @@ def test_the_background_is_what_is_called_so_or_else_0(ready: Path, tmp_path: Pa
     [
         (["--freeze", "encoder"], 2, "give --from MODEL too"),
         (["--freeze", "head", "--from", "fundus-vessels"], 2, "--freeze head: expected encoder, or encoder:EPOCHS"),
-        (["--set", "train.batchsize=3", "--dry-run"], 2, "run.train.batchsize is not a setting of TrainSettings; did you mean batch_size?"),
         (["--labels", "a=1"], 2, "no mask holds a"),
         (["--folds", "40"], 2, "--folds 40: there are "),
         (["--minutes", "0"], 2, "0.0 is not in the range x>0"),
@@ -243,8 +248,54 @@ def test_the_background_is_what_is_called_so_or_else_0(ready: Path, tmp_path: Pa
     ],
 )
 def test_what_can_not_be_done_is_one_line(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int, message: str) -> None:
-    assert main(["finetune", str(ready), "-o", str(tmp_path / "run"), "-q", *more]) == code
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "new" / "run", tmp_path / "empty"):
+        assert main(["finetune", str(ready), "-o", str(folder), "-q", *more]) == code
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]                                   # there is nothing to go on with, and no trace
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_start_that_fails_leaves_what_was_there_but_nothing_to_go_on_with(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    given = ["finetune", str(ready), "-o", str(run), "-q"]
+    assert main([*given, "--dry-run"]) == 0
+    (run / "notes.txt").write_text("mine", "utf-8")
+    before = {path.name for path in run.iterdir()}
+    assert main([*given, "--labels", "a=1"]) == 2
+    assert {path.name for path in run.iterdir()} == before - {"finetune.json"}
+    assert main([*given, "--resume"]) == 2
+    assert "holds nothing to resume" in capsys.readouterr().err
+
+
+def test_a_preparation_that_fails_when_it_is_gone_on_with_can_be_gone_on_with_again(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["segkit.finetune.prepare"], "survey", interrupt)
+        assert main(["finetune", str(ready), "-o", str(run), "-q"]) == 130
+    assert [path.name for path in run.iterdir()] == ["finetune.json"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["segkit.finetune.prepare"], "survey", away)
+        assert main(["finetune", str(ready), "-o", str(run), "-q", "--resume"]) == 1
+    assert [path.name for path in run.iterdir()] == ["finetune.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.batchsize=3", "train.batchsize is not a setting: did you mean train.batch_size?"),
+        ("train.lr=3", "train.lr is not a setting: did you mean train.learning_rate?"),
+        ("learning_rate=3", "learning_rate is not a setting: did you mean train.learning_rate?"),
+        ("train.learning_rate=3", "train.learning_rate can't be 3: Input should be less than or equal to 1"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_any_picture_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, change: str, message: str
+) -> None:
+    monkeypatch.setattr(sys.modules["segkit.finetune.prepare"], "survey", interrupt)
+    for more in ([], ["--dry-run"]):
+        assert main(["finetune", str(tmp_path), "-o", str(tmp_path / "run"), "--set", change, *more]) == 2
+        assert capsys.readouterr().err == f"segkit: --set {change}: {message}\n"
 
 
 def test_an_existing_run_is_left_alone(ready: Path, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
