@@ -149,6 +149,11 @@ class TrainingError(SegkitError, RuntimeError):
     code = "E_TRAINING"
 
 
+def counted(count: int, what: str) -> str:
+    """1, "case" -> "1 case"; 2 -> "2 cases"."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def shown(value: Any) -> str:
     """A value in a message, cut short where it is long."""
     text = repr(value)

@@ -13,6 +13,7 @@ from segkit.check.rules import RULES
 from segkit.check.sheet import draw_sheet
 from segkit.check.values import MaskValues, class_names, decide_values
 from segkit.check.workers import look_at_all
+from segkit.errors import counted
 from segkit.io import ReadSettings
 from segkit.labels import Labels
 from segkit.layouts import FoundCase, FoundDataset
@@ -62,8 +63,9 @@ def examine(
     measurements = measure([case.group for case in found.cases], [case.split for case in found.cases], facts, values)
     evidence = Evidence(found, facts, values, measurements, tuple(_twins(facts)))
     findings = in_order(finding for rule in RULES for finding in rule(evidence))
-    waiting = f"{len(found.unlabelled)} pictures without masks are there to be predicted, and are passed over"
-    decided = (*found.notes, *([waiting] if found.unlabelled else []), f"masks: {values.kind}: {values.describe()}")
+    waiting = f"to be predicted, and so passed over: {counted(len(found.unlabelled), 'picture')} without a mask"
+    meant = f"{values.kind}: {values.describe()}" if evidence.only_value is None else f"{evidence.only_value} in every pixel of all, and nothing else"
+    decided = (*found.notes, *([waiting] if found.unlabelled else []), f"masks: {meant}")
     return CheckReport(found.root, found.layout, decided, values, measurements, findings, evidence, read)
 
 

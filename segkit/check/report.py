@@ -67,6 +67,12 @@ class Evidence:
         pixels = {number: self.values.pixels(mask) for number, mask in self.masks.items()}
         return {number: float(counts[1:].sum() / max(1, counts.sum())) for number, counts in pixels.items()}
 
+    @cached_property
+    def only_value(self) -> str | None:
+        """The value, or colour, that every pixel of every mask has; None where there are several, or no masks."""
+        held = {f"#{value:06x}" if mask.is_colour else str(value) for mask in self.masks.values() for value in mask.pixels}
+        return held.pop() if len(held) == 1 else None
+
     def image_names(self, numbers: Iterable[int]) -> tuple[str, ...]:
         return tuple(self.found.name(self.found.cases[number].image) for number in numbers)
 

@@ -10,7 +10,7 @@ import numpy as np
 from segkit.check.facts import ImageFacts
 from segkit.check.likeness import MOST, SAME_VIEW, Twins, clusters
 from segkit.check.report import Evidence, Finding
-from segkit.errors import ShapeError
+from segkit.errors import ShapeError, counted
 from segkit.layouts import FoundCase
 
 FEWEST_ALIKE = 4
@@ -46,7 +46,7 @@ def unreadable(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 code,
-                f"{_count(len(broken), what)} can't be used; the first: {broken[0].message}",
+                f"{counted(len(broken), what)} can't be used; the first: {broken[0].message}",
                 "bring or repair the files, or leave the pairs out",
                 evidence.names(problem.path for problem in broken),
                 "leaves the pairs out",
@@ -60,7 +60,7 @@ def mismatched(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "error",
             "size-mismatch",
-            f"{_count(len(problems), 'mask')} {'differs' if len(problems) == 1 else 'differ'} in size from the picture; the first: {problems[0].message}",
+            f"{counted(len(problems), 'mask')} {'differs' if len(problems) == 1 else 'differ'} in size from the picture; the first: {problems[0].message}",
             "draw or export the mask anew at the picture's size; resizing would shift its outline",
             evidence.names(problem.path for problem in problems),
             "leaves the pairs out",
@@ -70,12 +70,12 @@ def mismatched(evidence: Evidence) -> Iterator[Finding]:
 def unpaired(evidence: Evidence) -> Iterator[Finding]:
     """Pictures without masks, and masks without pictures."""
     found = evidence.found
-    lonely = (("unpaired-image", found.unpaired_images, "picture without a mask"), ("unpaired-mask", found.unpaired_masks, "mask without a picture"))
-    for code, paths, what in lonely:
+    lonely = (("unpaired-image", found.unpaired_images, "picture", "mask"), ("unpaired-mask", found.unpaired_masks, "mask", "picture"))
+    for code, paths, what, lacking in lonely:
         if paths:
             verb = "is left out" if len(paths) == 1 else "are left out"
             yield Finding(
-                "warning", code, f"{_count(len(paths), what)} {verb}",
+                "warning", code, f"{counted(len(paths), what)} without a {lacking} {verb}",
                 "give both the same name, or take the file away; where nothing is to be seen on a picture, it needs an empty mask",
                 evidence.names(paths), "leaves them out",
             )  # fmt: skip
@@ -109,7 +109,7 @@ def stray_values(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         "error",
         "stray-values",
-        f"{_count(len(numbers), 'mask')} {'holds' if len(numbers) == 1 else 'hold'} values that are not {whose}: {shown}{more} ({pixels} pixels); "
+        f"{counted(len(numbers), 'mask')} {'holds' if len(numbers) == 1 else 'hold'} values that are not {whose}: {shown}{more} ({counted(pixels, 'pixel')}); "
         "training would stop there",
         "correct the masks, or name each value with --labels",
         evidence.mask_names(numbers),
@@ -126,7 +126,7 @@ def soft_masks(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "error",
             "soft-masks",
-            f"{_count(len(soft), 'mask')} hold {between} pixels between black and white"
+            f"{counted(between, 'pixel')} of {counted(len(soft), 'mask')} {'lies' if between == 1 else 'lie'} between black and white"
             f"{f' ({lossy} are JPEG, which moves values)' if lossy else ''}; above 0 would be far too much",
             "export masks as PNG without antialiasing, or train with a mask threshold of 127 (data.mask_threshold)",
             evidence.mask_names(soft),
@@ -209,7 +209,8 @@ def overlapping_classes(evidence: Evidence) -> Iterator[Finding]:
     if numbers:
         pixels = sum(evidence.masks[number].overlap for number in numbers)
         yield Finding(
-            "warning", "overlapping-classes", f"on {_count(len(numbers), 'picture')} classes overlap, on {pixels} pixels; here the last class by name has them",
+            "warning", "overlapping-classes",
+            f"on {counted(len(numbers), 'picture')} classes overlap, on {counted(pixels, 'pixel')}; here the last class by name has them",
             "where one lies within the other, draw the outer one without the inner one", evidence.mask_names(numbers),
         )  # fmt: skip
 
@@ -231,7 +232,7 @@ def swapped(evidence: Evidence) -> Iterator[Finding]:
     if inverted:
         yield Finding(
             "error", "inverted-masks",
-            f"{_count(len(inverted), 'mask')} {'seems' if len(inverted) == 1 else 'seem'} inverted: "
+            f"{counted(len(inverted), 'mask')} {'seems' if len(inverted) == 1 else 'seem'} inverted: "
             f"foreground covers all of the border and most of the picture, in the others {median:.0%} of it",
             "invert them if that is so; if not, leave them", evidence.mask_names(inverted), "leaves the pairs out",
         )  # fmt: skip
@@ -268,7 +269,7 @@ def too_few(evidence: Evidence) -> Iterator[Finding]:
     measured = evidence.measurements
     if measured is not None and measured.groups == 1:
         yield Finding(
-            "error", "too-few", f"{_count(measured.cases, 'pair')} of one patient (group) can't be divided into some to train on and some to validate on",
+            "error", "too-few", f"{counted(measured.cases, 'pair')} of one patient (group) can't be divided into some to train on and some to validate on",
             "draw pictures of more patients; where these are of several, say so in the column group of a manifest",
         )  # fmt: skip
 
@@ -300,14 +301,14 @@ def copies(evidence: Evidence) -> Iterator[Finding]:
     if contradict:
         yield Finding(
             "warning", "contradicting-masks",
-            f"{_count(len(contradict), 'picture')} {'stands' if len(contradict) == 1 else 'stand'} in the set more than once with different masks; "
+            f"{counted(len(contradict), 'picture')} {'stands' if len(contradict) == 1 else 'stand'} in the set more than once with different masks; "
             "the network is told both, and scores against either",
             "decide which mask is right, and leave the others out", _joined(evidence, contradict), "leaves all of them out",
         )  # fmt: skip
     if agree:
         same = clusters(agree)
         yield Finding(
-            "warning", "copies", f"{_count(len(same), 'picture')} {'stands' if len(same) == 1 else 'stand'} in the set more than once, with the same mask",
+            "warning", "copies", f"{counted(len(same), 'picture')} {'stands' if len(same) == 1 else 'stand'} in the set more than once, with the same mask",
             "keep one of each", _joined(evidence, same), "keeps the first of each",
         )  # fmt: skip
 
@@ -321,7 +322,8 @@ def near_copies(evidence: Evidence) -> Iterator[Finding]:
         likeness = ", ".join(f"{_pair_name(evidence, pair)} {pair.correlation:.2f}" for pair in sorted(apart, key=lambda pair: -pair.correlation)[:3])
         yield Finding(
             "warning", "near-copies",
-            f"{_count(len(apart), 'pair')} of pictures show the same view ({near} nearly the same picture), most likely of one patient; "
+            f"{counted(len(apart), 'pair')} of pictures {'shows' if len(apart) == 1 else 'show'} the same view ({near} nearly the same picture), "
+            "most likely of one patient; "
             f"the most alike: {likeness}",
             "give them one group (column group of a manifest), so that they stay on one side of a split",
             _joined(evidence, clusters(apart)), "gives them one group",
@@ -340,7 +342,8 @@ def leaks(evidence: Evidence) -> Iterator[Finding]:
     if torn:
         yield Finding(
             "error", "group-on-both-sides",
-            f"{_count(len(torn), 'group')} (patients) stand in more than one split, first {min(torn)!r}: the score would be that of patients who are known",
+            f"{counted(len(torn), 'group')} (patients) {'stands' if len(torn) == 1 else 'stand'} in more than one split, first {min(torn)!r}: "
+            "the score would be that of patients who are known",
             "put all pictures of a patient into one split", evidence.image_names(number for number, case in enumerate(cases) if case.group in torn),
             "moves them into training, or drops the copies",
         )  # fmt: skip
@@ -348,11 +351,12 @@ def leaks(evidence: Evidence) -> Iterator[Finding]:
     sure = [pair for pair in across if pair.is_near]
     for severity, pairs in (("error", sure), ("warning", [pair for pair in across if not pair.is_near])):
         if pairs:
+            verb = "stands" if len(pairs) == 1 else "stand"
             what = "the same picture, or nearly so," if severity == "error" else f"the same view (likeness {SAME_VIEW} to 0.9)"
             yield Finding(
                 "error" if severity == "error" else "warning",
                 "copies-across-splits" if severity == "error" else "views-across-splits",
-                f"{_count(len(pairs), 'pair')} with {what} stand on both sides of a split: the score would be too good",
+                f"{counted(len(pairs), 'pair')} with {what} {verb} on both sides of a split: the score would be too good",
                 "put both into one split", tuple(_pair_name(evidence, pair) for pair in pairs), "moves them into training",
             )  # fmt: skip
 
@@ -362,14 +366,14 @@ def flat_pictures(evidence: Evidence) -> Iterator[Finding]:
     flat = [number for number, image in evidence.images.items() if image.low == image.high]
     if flat:
         yield Finding(
-            "warning", "constant-pictures", f"{_count(len(flat), 'picture')} have one value everywhere: nothing is to be seen on them",
+            "warning", "constant-pictures", f"one value everywhere in {counted(len(flat), 'picture')}: nothing is to be seen there",
             "leave them out, or export them anew", evidence.image_names(flat), "leaves them out",
         )  # fmt: skip
     partly = [number for number, image in evidence.images.items() if 0 < image.flat_slices < image.slices]
     if partly:
         slices = sum(evidence.images[number].flat_slices for number in partly)
         yield Finding(
-            "note", "constant-slices", f"{_count(slices, 'slice')} of {_count(len(partly), 'volume')} have one value everywhere",
+            "note", "constant-slices", f"one value everywhere in {counted(slices, 'slice')} of {counted(len(partly), 'volume')}",
             "nothing to do where they are padding",
             evidence.image_names(partly),
         )  # fmt: skip
@@ -383,7 +387,7 @@ def burnt_pictures(evidence: Evidence) -> Iterator[Finding]:
         if burnt:
             yield Finding(
                 "warning", "saturated-pictures",
-                f"{_count(len(burnt), 'picture')} have more than {BURNT:.0%} of their pixels at the largest value: overexposed, or clipped",
+                f"more than {BURNT:.0%} of the pixels at the largest value in {counted(len(burnt), 'picture')}: overexposed, or clipped",
                 "export them with another window, or leave them out", evidence.image_names(burnt),
             )  # fmt: skip
 
@@ -425,7 +429,7 @@ def remarks(evidence: Evidence) -> Iterator[Finding]:
         shown = [f"{note} ({len(numbers)})" for note, numbers in sorted(told.items(), key=lambda item: -len(item[1]))]
         numbers = sorted({number for several in told.values() for number in several})
         yield Finding(
-            "note", "remarks", f"on reading {_count(len(numbers), 'picture')}: {'; '.join(shown[:4])}{'; …' if len(shown) > 4 else ''}",
+            "note", "remarks", f"on reading {counted(len(numbers), 'picture')}: {'; '.join(shown[:4])}{'; …' if len(shown) > 4 else ''}",
             "nothing to do, if that is as it should be", evidence.image_names(numbers),
         )  # fmt: skip
 
@@ -463,7 +467,7 @@ def rare_classes(evidence: Evidence) -> Iterator[Finding]:
         reasons = [
             *([f"{one.pixel_share:.2g} of the pixels"] if one.pixel_share < TINY_SHARE else []),
             *([f"pieces of {one.area_px_median:.0f} pixels (median)"] if 0 < one.area_px_median < TINY_AREA_PX else []),
-            *([f"only in {_count(cases, 'case')}"] if cases < TINY_CASES <= measured.cases / 2 else []),
+            *([f"only in {counted(cases, 'case')}"] if cases < TINY_CASES <= measured.cases / 2 else []),
         ]
         if reasons:
             yield Finding(
@@ -500,12 +504,6 @@ RULES: tuple[Rule, ...] = (
     remarks,
     rare_classes,
 )
-
-
-def _count(count: int, what: str) -> str:
-    """1, "picture without a mask" -> "1 picture without a mask"; 2 -> "2 pictures without a mask"."""
-    first, _, rest = what.partition(" ")
-    return f"{count} {first}{'s' * (count != 1)}{f' {rest}' if rest else ''}"
 
 
 def _same_mask(evidence: Evidence, pair: Twins) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segkit.cli.labels import labels_option, parse_labels, threshold_option
+from segkit.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,7 @@ def check(dataset: Path, copy: Path | None, page: Path | None, workers: int | No
         if cleaned is not None:
             _tell_copy(cleaned)
         if page is not None:
-            click.echo(f"outlines of {len(drawn)} pictures: {page}" if drawn else f"{page}: not written: no mask can be drawn", err=True)
+            click.echo(f"{_outlines(len(drawn), len(report.evidence.facts))}: {page}" if drawn else f"{page}: not written: no mask can be drawn", err=True)
     if cleaned is not None:
         return 3 if cleaned.left_out else 0
     return 0 if report.is_fit else 1
@@ -98,7 +99,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
     for note in report.decided:
         yield f"  {note}"
     argument = report.values.argument
-    if argument is not None and not report.values.are_names_known:
+    if argument is not None and not report.values.are_names_known and report.evidence.only_value is None:
         threshold = "" if report.values.threshold is None else f" --mask-threshold {report.values.threshold:g}"
         yield f"  the names are guessed; to name them: --labels {argument}{threshold}"
     if report.measurements is not None:
@@ -112,26 +113,22 @@ def _lines(report: CheckReport) -> Iterator[str]:
 
 def _measured(measured: Measurements) -> Iterator[str]:
     splits = ", ".join(f"{count} {name or 'without a split'}" for name, count in measured.splits.items())
-    volumes = f", {measured.volumes} of them volumes with {measured.slices} slices" if measured.volumes else ""
-    yield f"  {_counted(measured.cases, 'pair')}{volumes}; {_counted(measured.groups, 'group')}; splits: {splits}"
+    volumes = f", {measured.volumes} of them volumes with {counted(measured.slices, 'slice')}" if measured.volumes else ""
+    yield f"  {counted(measured.cases, 'pair')}{volumes}; {counted(measured.groups, 'group')}; splits: {splits}"
     sides = [measured.height, measured.width] if measured.depth is None else [measured.depth, measured.height, measured.width]
     yield f"  size: {' x '.join(map(_range, sides))} px"
     spacing = "not said" if measured.spacing_mm is None else f"{' x '.join(map(_range, measured.spacing_mm))} mm"
-    channels = ", ".join(f"{count} with {number} channel{'s' * (number > 1)}" for number, count in sorted(measured.channels.items()))
+    channels = ", ".join(f"{count} with {counted(number, 'channel')}" for number, count in sorted(measured.channels.items()))
     types = ", ".join(f"{count} {name}" for name, count in sorted(measured.dtypes.items()))
     yield f"  spacing: {spacing}; {channels}; {types}"
     for number, channel in enumerate(measured.intensity):
         which = f" {number}" if len(measured.intensity) > 1 else ""
         yield f"  intensity{which}: 0.5 % {_range(channel.p0_5)}, median {_range(channel.p50)}, 99.5 % {_range(channel.p99_5)}"
     for one in measured.classes:
-        pieces = f"; {one.objects} pieces, median {one.area_px_median:.0f} px, thickness up to {2 * one.inner_max_px:.0f} px" if one.objects else ""
+        pieces = f"; {counted(one.objects, 'piece')}, median {one.area_px_median:.0f} px, thickness up to {2 * one.inner_max_px:.0f} px" if one.objects else ""
         yield f"  {one.name}: {one.pixel_share:.2%} of the pixels, in {one.case_share:.0%} of the pairs{pieces}{' (thin)' if one.is_thin else ''}"
     if measured.empty_slices and measured.classes:
         yield f"  empty: {measured.empty_cases:.1%} of the pairs" + (f", {measured.empty_slices:.1%} of the slices" if measured.volumes else "")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _range(numbers: Range) -> str:
@@ -153,7 +150,7 @@ def _told(finding: Finding) -> Iterator[str]:
 
 def _verdict(report: CheckReport) -> str:
     counts = [(len(report.of("error")), "error"), (len(report.of("warning")), "warning"), (len(report.of("note")), "note")]
-    told = ", ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in counts)
+    told = ", ".join(counted(count, name) for count, name in counts)
     if report.is_fit:
         return f"{told}: ready to train on"
     by_hand = [finding.code for finding in report.of("error") if finding.fix is None or report.measurements is None]
@@ -161,12 +158,16 @@ def _verdict(report: CheckReport) -> str:
     return f"{told}: not fit for training as it is; {then}"
 
 
+def _outlines(drawn: int, pictures: int) -> str:
+    return f"outlines of {counted(drawn, 'picture')}" if drawn == pictures else f"outlines of {drawn} of {counted(pictures, 'picture')}"
+
+
 def _tell_copy(cleaned: Cleaned) -> None:
-    click.echo(f"clean copy: {cleaned.folder / 'manifest.csv'}: {cleaned.written} pairs, {len(cleaned.left_out)} left out", err=True)
+    click.echo(f"clean copy: {cleaned.folder / 'manifest.csv'}: {counted(cleaned.written, 'pair')}, {len(cleaned.left_out)} left out", err=True)
     for number, (name, why) in enumerate(cleaned.left_out.items()):
         if number == 2 * FILES_SHOWN:
             click.echo(f"  … and {len(cleaned.left_out) - number} more (--json names all)", err=True)
             break
         click.echo(f"  left out: {name}: {why}", err=True)
     if cleaned.moved or cleaned.grouped:
-        click.echo(f"  {cleaned.moved} pairs moved into another split, {cleaned.grouped} into a group with others", err=True)
+        click.echo(f"  {counted(cleaned.moved, 'pair')} moved into another split, {cleaned.grouped} into a group with others", err=True)

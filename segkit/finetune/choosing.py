@@ -10,6 +10,7 @@ from segkit.checkpoint import join_models, load_model, save_model
 from segkit.confidence import FEWEST_TO_TRUST
 from segkit.config import PredictSettings, RunConfig, load_run
 from segkit.dataset import Case, find_cases, load_pair
+from segkit.errors import counted
 from segkit.io import write_csv
 from segkit.labels import Labels
 from segkit.predict import load
@@ -66,8 +67,7 @@ def _told(calibration: Calibration) -> str:
     line, temperature = calibration.predict.expected_dice, calibration.predict.temperature
     after = f", {calibration.after:.3f} with a temperature of {temperature:.2f}" if temperature != 1 else "; no temperature was found that mends it, it stays 1"
     expected = "no expected Dice, too little was found" if line is None else f"expected Dice learnt from {line.learnt_from}"
-    cases = "1 case" if calibration.cases == 1 else f"{calibration.cases} cases"
-    few = f"; learnt from {cases} alone: don't rely on it" if calibration.cases < FEWEST_TO_TRUST else ""
+    few = f"; learnt from {counted(calibration.cases, 'case')} alone: don't rely on it" if calibration.cases < FEWEST_TO_TRUST else ""
     return f"how sure it is: calibration error {calibration.before:.3f}{after}; {expected}{few}"
 
 

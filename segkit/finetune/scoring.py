@@ -28,6 +28,7 @@ from segkit.checkpoint import load_model
 from segkit.confidence import calibration_error, rank_correlation, reliability, softmax
 from segkit.config import PredictSettings, RunConfig, load_run
 from segkit.dataset import Case, cases_of_split, find_cases, load_pair
+from segkit.errors import counted
 from segkit.evaluation import evaluate_pairs, save
 from segkit.finetune.splits import TEST
 from segkit.folder.outputs import Extras, write_all
@@ -184,7 +185,6 @@ def _shares(folder: Path, configs: Sequence[Path]) -> tuple[str, list[Share]]:
 
 def _in_words(scored_on: str, cases: int, runs: int) -> str:
     if scored_on == "test":
-        return "1 case that was never trained on" if cases == 1 else f"{cases} cases that were never trained on"
+        return f"{counted(cases, 'case')} that {'was' if cases == 1 else 'were'} never trained on"
     whose = "each by the fold that was not trained on it" if runs > 1 else "the only ones there were to score"
-    count = "1 validation case" if cases == 1 else f"{cases} validation cases"
-    return f"{count}, {whose}; they also chose the best weights, so that the score is somewhat too good"
+    return f"{counted(cases, 'validation case')}, {whose}; they also chose the best weights, so that the score is somewhat too good"

@@ -21,7 +21,7 @@ from segkit.augment import AugmentSettings
 from segkit.config import RunConfig
 from segkit.dataset import Case, CaseStore, Inventory, PatchDataset, collate, find_anchors
 from segkit.engines.hardware import DTYPES
-from segkit.errors import SegkitError, TrainingError
+from segkit.errors import SegkitError, TrainingError, counted
 from segkit.finetune.machine import Machine
 from segkit.labels import IGNORE_INDEX
 from segkit.losses import build_loss
@@ -100,7 +100,7 @@ class Smoke:
         lost = [name for name in dice if dice[name] < guess[name] + LITTLE * (1 - guess[name])]
         if lost and self.trial.steps >= FEWEST_STEPS:
             told = ", ".join(f"{name} with a Dice of {dice[name]:.2f}" for name in lost)
-            return f"{self._how()} were not learnt by heart: {told}; {ADVICE.format('noise, or shifted, turned or mirrored')}"
+            return f"{self._how()} not learnt by heart: {told}; {ADVICE.format('noise, or shifted, turned or mirrored')}"
         return None
 
     @property
@@ -113,7 +113,7 @@ class Smoke:
     @property
     def told(self) -> str:
         """How the trial went, in words."""
-        trial, count = self.trial, f"{len(self.pictures)} picture{'s' if len(self.pictures) != 1 else ''}"
+        trial, count = self.trial, counted(len(self.pictures), "picture")
         more = f": Dice {_shown(trial.dice)}" + (f"; not tried, as no patch held it: {', '.join(trial.untried)}" if trial.untried else "")
         if min(trial.dice.values(), default=0) > LEARNT:
             return f"{count} learnt by heart in {trial.seconds:.0f} s{more}"
@@ -122,7 +122,8 @@ class Smoke:
         return f"{count} tried for {trial.seconds:.0f} s ({trial.steps} steps), and learnt in part{more}"
 
     def _how(self) -> str:
-        return f"{len(self.pictures)} pictures ({', '.join(self.pictures[:PICTURES])}), {self.trial.steps} steps long,"
+        verb = "was" if len(self.pictures) == 1 else "were"
+        return f"{counted(len(self.pictures), 'picture')} ({', '.join(self.pictures[:PICTURES])}), {self.trial.steps} steps long, {verb}"
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "told": self.told, "fault": self.fault, "doubt": self.doubt}

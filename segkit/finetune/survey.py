@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segkit.check import CheckReport, Measurements, examine, write_clean
 from segkit.config import DataSettings
-from segkit.errors import MaskValuesError, PairingError, SettingsError
+from segkit.errors import MaskValuesError, PairingError, SettingsError, counted
 from segkit.finetune.splits import TRAIN, VALIDATION, Division, Shelf
 from segkit.io import write_csv
 from segkit.io.manifest import COLUMNS
@@ -99,12 +99,12 @@ def survey(dataset: Path, folder: Path, labels: Labels | None, progress: Progres
     """
     found = find_dataset(dataset)
     report = examine(found, labels=labels, workers=0 if len(found.cases) < WORTH_WORKERS else None, progress=progress)
-    notes = [f"{report.layout}: {len(report.evidence.found.cases)} pairs", *report.decided, *_told_of(report)]
+    notes = [f"{report.layout}: {counted(len(report.evidence.found.cases), 'pair')}", *report.decided, *_told_of(report)]
     measurements, known = _require_usable(report)
     if report.values.kind in TO_COPY or not report.evidence.found.is_plain:
         copy = _make_way(folder / "data")
         cleaned = write_clean(report, copy)
-        notes.append(f"{cleaned.written} pairs were written as plain pictures and masks to {copy}, {len(cleaned.left_out)} left out")
+        notes.append(f"written as plain pictures and masks to {copy}: {counted(cleaned.written, 'pair')}, {len(cleaned.left_out)} left out")
         report = examine(find_dataset(copy))
         measurements, known = _require_usable(report)
     return Survey(report, measurements, known, tuple(notes))
@@ -121,16 +121,16 @@ def _told_of(report: CheckReport) -> Iterator[str]:
 
 def _require_usable(report: CheckReport) -> tuple[Measurements, Labels]:
     """The measurements, and labels that stand for what is in the masks."""
-    errors = report.of("error")
+    errors, only = report.of("error"), report.evidence.only_value
     if report.measurements is None:
         first = errors[0].meaning if errors else "there is none"
         raise PairingError(f"{report.dataset}: no pair can be used: {first}; segkit check {report.dataset} says more")
+    if only is not None:
+        raise MaskValuesError(f"{report.dataset}: the masks hold {only} in every pixel, and nothing else; what is drawn needs another value")
     labels = report.values.as_labels()
     if labels is None:
-        unclear = next((finding for finding in errors if finding.code == "values-unclear"), None)
-        one_value = "the masks hold one value alone; what is drawn needs another than the background"
-        told = one_value if unclear is None else f"{unclear.meaning}: {unclear.repair}"
-        raise MaskValuesError(f"{report.dataset}: {told}")
+        unclear = next(finding for finding in errors if finding.code == "values-unclear")
+        raise MaskValuesError(f"{report.dataset}: {unclear.meaning}: {unclear.repair}")
     missing = [one.name for one in report.measurements.classes if one.pixel_share == 0]
     if missing:
         raise SettingsError(f"{report.dataset}: no mask holds {' or '.join(missing)}; the masks are read as {report.values.describe()}: correct --labels")
@@ -145,7 +145,7 @@ def _require_most(report: CheckReport) -> None:
     if len(thrown_out) > MOST_STRAY * pairs:
         more = ", …" if len(values.strays) > FEW_STRAYS else ""
         raise MaskValuesError(
-            f"{report.dataset}: {len(thrown_out)} of {pairs} pairs would be left out, as their masks hold {', '.join(_strays(report))}{more}, "
+            f"{report.dataset}: {len(thrown_out)} of {counted(pairs, 'pair')} would be left out, as their masks hold {', '.join(_strays(report))}{more}, "
             f"which {'is' if len(values.strays) == 1 else 'are'} no class: {' or '.join(_ways_out(report))}"
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from segkit.confidence import FEWEST_TO_TRUST
+from segkit.errors import counted
 from segkit.report.charts import reliability_chart, square_chart
 from segkit.report.markup import Markup, figure, note, section, tag
 from segkit.report.material import Material
@@ -33,18 +34,19 @@ def _curve(bins: list[list[float]]) -> list[tuple[float, float, float]]:
 
 
 def _in_words(told: dict[str, Any]) -> Markup:
-    whose = "cases that were never trained on" if told["scored_on"] == "test" else "validation cases, which calibrated it too: somewhat too good"
+    count = told["cases"]
+    tested = f"{counted(count, 'case')} that {'was' if count == 1 else 'were'} never trained on"
+    whose = tested if told["scored_on"] == "test" else f"{counted(count, 'validation case')}, which calibrated it too: somewhat too good"
     before, after = (score(_number(told[key])) for key in ("ece_before", "ece_after"))
     gap = f"The mean gap between what the model says and what is right (expected calibration error) was {before} as trained"
-    return tag("p", f"Measured on {told['cases']} {whose}. {gap} and is {after} with its temperature of {_number(told['temperature']):.2f}.")
+    return tag("p", f"Measured on {whose}. {gap} and is {after} with its temperature of {_number(told['temperature']):.2f}.")
 
 
 def _reliance(material: Material) -> Iterator[Markup]:
     """Why the temperature, and what Dice is expected, are little to rely on."""
     count = sum(len((training.facts or {}).get("data", {}).get("validation", ())) for training in material.trainings)
     if 0 < count < FEWEST_TO_TRUST:
-        cases = "1 case" if count == 1 else f"{count} cases"
-        yield note(f"The temperature, and what Dice is expected of a case, were learnt from {cases}: that is little to rely on.")
+        yield note(f"The temperature, and what Dice is expected of a case, were learnt from {counted(count, 'case')}: that is little to rely on.")
     if (material.calibration or {}).get("temperature") == 1:
         yield note("No temperature was found that makes it better, and so it stays 1.")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
+from segkit.errors import counted
 from segkit.io.files import stem
 from segkit.report.markup import Markup, folded, note, section, table, tag
 from segkit.report.material import Material
@@ -40,9 +41,9 @@ def _measured(material: Material) -> Iterator[Markup]:
         yield note("There is no measurements.json: the data set is not known in numbers.")
         return
     size = " × ".join(_range(told[key]) for key in ("depth", "height", "width") if told.get(key))
-    kind = f"{told['volumes']} volumes" if told["volumes"] else "pictures"
-    whose = f"of {told['groups']} patients" if told["groups"] < told["cases"] else "(of as many patients, as far as is known)"
-    yield tag("p", f"{told['cases']} cases {whose}, {kind} of {size} pixels, from {dataset_name(material)}.")
+    kind = counted(told["volumes"], "volume") if told["volumes"] else "pictures"
+    whose = f"of {counted(told['groups'], 'patient')}" if told["groups"] < told["cases"] else "(of as many patients, as far as is known)"
+    yield tag("p", f"{counted(told['cases'], 'case')} {whose}, {kind} of {size} pixels, from {dataset_name(material)}.")
     rows = [
         [one["name"], f"{one['pixel_share']:.2%}", f"{one['case_share']:.0%}", f"{one['objects']:,}", f"{one['area_px_median']:,.0f}"]
         for one in told["classes"][1:]
@@ -69,7 +70,7 @@ def _divided(material: Material) -> Iterator[Markup]:
     yield tag("p", "No patient stands on two sides. " if known else UNKNOWN, " ".join(f"{line[:1].upper()}{line[1:]}." for line in splits.get("notes", ())))
     if splits.get("left_out"):
         left = [tag("li", tag("span", name, class_="file"), f": {why}") for name, why in splits["left_out"].items()]
-        yield folded(f"{len(left)} cases are left out", tag("ul", *left))
+        yield folded(f"Left out: {counted(len(left), 'case')}", tag("ul", *left))
 
 
 def are_known(groups: Mapping[str, str]) -> bool:
@@ -105,5 +106,5 @@ def _finding(finding: Mapping[str, Any]) -> Markup:
     more = len(finding["files"]) - len(files)
     listed = [*files, *([tag("li", f"and {more} more, in check.json")] if more > 0 else [])]
     told = tag("p", tag("b", f"{WORDS.get(finding['severity'], finding['severity'])}: "), finding["meaning"], " ", tag("code", finding["code"]))
-    names = folded(f"{len(finding['files'])} files" if len(finding["files"]) > 1 else "1 file", tag("ul", *listed)) if files else None
+    names = folded(counted(len(finding["files"]), "file"), tag("ul", *listed)) if files else None
     return tag("div", told, tag("p", finding["repair"], class_="why"), names, class_=f"found {finding['severity']}")

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from segkit.errors import counted
 from segkit.metrics import Evaluation
 from segkit.metrics.intervals import Floats, Interval, bootstrap_mean
 from segkit.report.charts import grid_chart, number, scatter_chart
@@ -131,7 +132,7 @@ def failures_section(material: Material, sights: Sequence[Sight] | str) -> Marku
 
 
 def _too_few(cases: int) -> str:
-    return f"{cases} case{'s' if cases != 1 else ''}. That is too few to say where the model fails: it takes {FEWEST}."
+    return f"{counted(cases, 'case')}. That is too few to say where the model fails: it takes {FEWEST}."
 
 
 @dataclass(frozen=True)

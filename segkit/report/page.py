@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segkit import __version__
 from segkit.dataset import load_pair
-from segkit.errors import SegkitError
+from segkit.errors import SegkitError, counted
 from segkit.io import write_text
 from segkit.report.calibration import calibration_section
 from segkit.report.cases import cases_section
@@ -111,7 +111,7 @@ def _limits(material: Material) -> list[str | Markup]:
     count = len(set().union(*((training.facts or {}).get("data", {}).get("training", ()) for training in material.trainings)))
     known = ", ".join(list(facts.get("settings", {}).get("data", {}).get("labels", {}))[1:]) or "its classes"
     return [
-        f"It was trained on {count} cases from {dataset_name(material)}, and knows nothing but {known}. Pictures of another kind, device or hospital may "
-        "be segmented worse than these scores say; score some of your own with segkit evaluate first.",
+        f"It was trained on {counted(count, 'case')} from {dataset_name(material)}, and knows nothing but {known}. Pictures of another kind, device or "
+        "hospital may be segmented worse than these scores say; score some of your own with segkit evaluate first.",
         join(["It is ", tag("b", "not a medical device"), ", nor made for diagnosis or treatment: who knows the anatomy must look at its masks."]),
     ]

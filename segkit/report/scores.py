@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segkit.errors import counted
 from segkit.metrics import EMPTY_MASKS, EmptyRule, Evaluation
 from segkit.metrics.intervals import Floats, Interval, bootstrap_mean
 from segkit.report.charts import forest_chart
@@ -50,7 +51,7 @@ def headline(material: Material) -> Markup:
         return tag("p", _validation_score(material), class_="lead")
     interval = bootstrap_mean(dice_of(evaluation), material.groups)
     classes = "" if len(evaluation.names) == 1 else f", the mean of {len(evaluation.names)} classes,"
-    count = counted(len(evaluation.cases), len(set(material.groups)), known=material.groups_unknown is None)
+    count = with_patients(len(evaluation.cases), len(set(material.groups)), known=material.groups_unknown is None)
     whose = f"on {count} that {_were(evaluation)} never trained on." if material.is_tested else f"on {count} that validated. {_why_too_good(material)}"
     rule = RULES[evaluation.settings.empty]
     said = tag("strong", f"Dice {score(interval.mean)}")
@@ -74,16 +75,16 @@ def _validation_score(material: Material) -> Markup:
     if (best := outcome["best"]) is None:
         return join(["This run has no score: no validation mask held any foreground."])
     said = tag("strong", f"Dice {score(best)}")
-    cases = "1 validation case" if len(names) == 1 else f"{len(names)} validation cases"
-    return join([said, f" on {cases}. They also chose the best weights, so that the score is somewhat too good; no other cases were scored."])
+    why = "They also chose the best weights, so that the score is somewhat too good; no other cases were scored."
+    return join([said, f" on {counted(len(names), 'validation case')}. {why}"])
 
 
-def counted(cases: int, groups: int, *, known: bool = True) -> str:
+def with_patients(cases: int, groups: int, *, known: bool = True) -> str:
     """20 cases of 7 patients; where each has a group of its own, that may be so only because nobody said whose they are."""
-    told = "1 case" if cases == 1 else f"{cases} cases"
+    told = counted(cases, "case")
     if not known or cases == 1:
         return told if known else f"{told} (whose they are is not known)"
-    return f"{told} of {groups} patient{'s' if groups > 1 else ''}" if groups < cases else f"{told} (of as many patients, as far as is known)"
+    return f"{told} of {counted(groups, 'patient')}" if groups < cases else f"{told} (of as many patients, as far as is known)"
 
 
 def score(value: float) -> str:
@@ -146,7 +147,7 @@ def _reading(material: Material, evaluation: Evaluation, has_intervals: bool) ->
     if material.groups_unknown is not None:
         told.append(note(f"Each case counts as a patient of its own, since the manifest can't be read: {material.groups_unknown}"))
     elif has_intervals and len(set(material.groups)) < FEW_GROUPS:
-        told.append(note(f"With {len(set(material.groups))} patients the intervals are too narrow: the score may vary by more."))
+        told.append(note(f"With {counted(len(set(material.groups)), 'patient')} the intervals are too narrow: the score may vary by more."))
     return [*told, *(note(warning[:1].upper(), warning[1:], ".") for warning in evaluation.warnings)]
 
 

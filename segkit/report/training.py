@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from segkit.errors import counted
 from segkit.report.charts import line_chart
 from segkit.report.markup import Markup, figure, folded, join, note, section, table, tag
 from segkit.report.material import Material, Training
@@ -24,7 +25,7 @@ def _course(training: Training, count: int) -> Iterator[str]:
         yield f"{training.folder.name}: has no run.json."
         return
     outcome, data, whose = facts.get("outcome"), facts.get("data", {}), f"{training.folder.name}: " if count > 1 else ""
-    known = f"{whose}{len(data.get('training', ()))} cases to train on, {len(data.get('validation', ()))} to validate on"
+    known = f"{whose}{counted(len(data.get('training', ())), 'case')} to train on, {len(data.get('validation', ()))} to validate on"
     if outcome is None:
         yield f"{known}; it has not ended."
     else:
@@ -91,9 +92,9 @@ def _decided(rows: Sequence[Mapping[str, str]]) -> str:
     usual = [row["step"] for row in rows if row["decision"] == "kept"]
     kept = f" No harm was seen of {', '.join(usual)}, which are usual for such pictures, and so they were kept." if usual else ""
     if taken:
-        return f"{taken} of {len(rows)} steps {'was' if taken == 1 else 'were'} worth it and stored in the model.{kept}"
+        return f"{taken} of {counted(len(rows), 'step')} {'was' if taken == 1 else 'were'} worth it and stored in the model.{kept}"
     most = max((int(row["groups"]) for row in rows), default=0)
-    why = f"with the pictures of {most} patient{'s' if most != 1 else ''} a gain may be chance, {FEWEST_GROUPS} are the least"
+    why = f"with the pictures of {counted(most, 'patient')} a gain may be chance, {FEWEST_GROUPS} are the least"
     gained = "none gained more than it may vary by chance" if most >= FEWEST_GROUPS else why
     return f"No step was worth it: {gained}.{kept or ' The model is used as it was trained.'}"
 

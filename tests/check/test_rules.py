@@ -320,20 +320,20 @@ def test_what_fix_claims_to_repair_is_gone_in_the_copy_and_the_originals_are_as_
     [
         ("unreadable-image", "1 picture can't be used; the first: .*03.png: .*cut short"),
         ("size-mismatch", r"masks/00.png is 47x33, its image .* is 33x47; .* \(rows and columns are exchanged: 47x33\)"),
-        ("stray-values", "1 mask holds values that are not of any class: 7 .1 pixels.; training would stop there"),
+        ("stray-values", "1 mask holds values that are not of any class: 7 .1 pixel.; training would stop there"),
         ("soft-masks", "12 are JPEG"),
         ("mixed-values", "2 of 12 masks are drawn in 0 and 1"),
         ("object-numbers", "number their objects, up to 30"),
         ("levels", "0 background, 85 class_85, 170 class_170"),
         ("colour-masks", "0 background, #00ff00 colour_00ff00|#000000 background"),
         ("swapped-set", r"foreground \(255\) covers 8\d% of the pixels: is it the background, and background \(0\) what is looked for"),
-        ("group-on-both-sides", "1 group .patients. stand in more than one split, first 'anna'"),
+        ("group-on-both-sides", "1 group .patients. stands in more than one split, first 'anna'"),
         ("mixed-channels", "10 with 1, 2 with 3 .all of them are grey."),
         ("mixed-spacing", r"1..2 x 0.5..1 x 0.5..1 mm"),
         ("tiny-class", "class_2: pieces of 1 pixels"),
         ("missing-class", "no mask holds vessel"),
         ("constant-slices", "2 slices of 2 volumes"),
-        ("near-copies", "1 pair of pictures show the same view .1 nearly the same picture"),
+        ("near-copies", "1 pair of pictures shows the same view .1 nearly the same picture"),
     ],
 )
 def test_a_finding_says_what_was_found(tmp_path, code, words):
@@ -462,3 +462,10 @@ def test_values_in_colours_and_their_greys_are_one_set(tmp_path):
     report = check(tmp_path)
     assert report.values.labels == {"background": "#000000", "colour_00ff00": "#00ff00", "colour_ff0000": "#ff0000"}
     assert "stray-values" not in codes(report)
+
+
+def test_colours_that_are_all_named_need_nothing_more(tmp_path):
+    _colours(write_set(tmp_path))
+    report = check(tmp_path, labels=Labels.from_mapping({"background": "#000000", "nerve": "#ff0000", "vessel": "#00ff00"}))
+    (finding,) = (finding for finding in report.findings if finding.code == "colour-masks")
+    assert (finding.severity, finding.repair) == ("note", "nothing to do here")

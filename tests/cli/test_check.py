@@ -53,7 +53,21 @@ def test_what_a_copy_does_not_mend_is_named_instead_of_promised(discs, capsys):
     for seed in range(6):
         Pillow.fromarray(np.zeros((33, 47), np.uint8)).save(discs / f"masks/{seed}.png")
     assert check(discs) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "1 error, 0 warnings, 0 notes: not fit for training as it is; first mend no-foreground"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "1 error, 0 warnings, 0 notes: not fit for training as it is; first mend no-foreground"
+    assert "  masks: 0 in every pixel of all, and nothing else" in lines
+    assert "255" not in "".join(line for line in lines if "intensity" not in line)
+
+
+def test_one_is_one(tmp_path, capsys):
+    for folder, pixels in (("images", np.arange(64, dtype=np.uint8)), ("masks", 255 * (np.arange(64) == 27).astype(np.uint8))):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        Pillow.fromarray(pixels.reshape(8, 8)).save(tmp_path / "set" / folder / "a.png")
+    assert check(tmp_path / "set", "--fix", tmp_path / "copy") == 0
+    told = capsys.readouterr()
+    assert "  1 pair; 1 group; splits: 1 without a split" in told.out
+    assert "; 1 piece, median 1 px" in told.out
+    assert ": 1 pair, 0 left out" in told.err
 
 
 def test_json_is_one_line_with_all_names(discs, capsys):
@@ -72,6 +86,12 @@ def test_fix_and_sheet_write_what_they_say(discs, tmp_path, capsys):
     assert f"outlines of 6 pictures: {tmp_path / 'page.png'}" in told
     assert (tmp_path / "page.png").exists()
     assert check(tmp_path / "copy") == 0
+
+
+def test_of_a_large_set_it_is_said_how_many_pictures_the_page_shows(discs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("segkit.check.sheet.PICTURES", 4)
+    check(discs, "--sheet", tmp_path / "page.png")
+    assert capsys.readouterr().err == f"outlines of 4 of 6 pictures: {tmp_path / 'page.png'}\n"
 
 
 def test_pairs_that_are_left_out_are_exit_code_3_and_are_named(discs, tmp_path, capsys):

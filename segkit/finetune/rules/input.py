@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from segkit.config import RunConfig
+from segkit.errors import counted
 from segkit.finetune.recipe import Setting
 from segkit.finetune.rules.subject import Subject
 
@@ -22,9 +23,9 @@ def choose_channels(subject: Subject) -> list[Setting]:
     if subject.is_grey:
         stored = f", {counts[3]} of them saved in colour" if counts.get(3) else ""
         converted = [Setting("preprocess.convert_channels", True, "what is grey but saved in colour becomes grey")] if counts.get(3) else []
-        return [Setting("preprocess.channels", 1, f"all {sum(counts.values())} pictures are grey{stored}"), *converted]
+        return [Setting("preprocess.channels", 1, f"grey: {counted(sum(counts.values()), 'picture')}{stored}"), *converted]
     channels = max(counts)
-    reason = f"{counts[channels]} of {sum(counts.values())} pictures have {channels} channels"
+    reason = f"{counted(channels, 'channel')} in {counts[channels]} of {counted(sum(counts.values()), 'picture')}"
     if counts.keys() == {1, 3}:
         return [Setting("preprocess.channels", 3, reason), Setting("preprocess.convert_channels", True, "the grey ones among them are repeated")]
     return [Setting("preprocess.channels", channels, reason)]
