@@ -11,7 +11,7 @@ from segkit import __version__
 from segkit.checkpoint import load_model, locate_model
 from segkit.config import RunConfig, check_overrides, load_run
 from segkit.dataset import cases_of_split, find_cases
-from segkit.errors import TrainingError
+from segkit.errors import TrainingError, counted
 from segkit.finetune.beginning import without_new_files, without_new_folders
 from segkit.finetune.machine import Machine, find_machine
 from segkit.finetune.orientation import Orientation, look_at_sides
@@ -86,7 +86,8 @@ def _divide(request: Request, looked: Survey, watcher: Watcher) -> list[Division
     for part, place in zip(divisions, request.places, strict=True):
         write_manifest(looked, part, place / MANIFEST)
         write_json(place / "splits.json", part.to_json(looked.names))
-    for note in (*_left_out(shelf, looked.names), *division.notes):
+    warnings = dict.fromkeys(warning for part in divisions for warning in part.warnings)      # of folds that have as many each is told once
+    for note in (*_left_out(shelf, looked.names), *division.notes, *warnings):
         watcher.note(note)
     return divisions
 
@@ -97,7 +98,7 @@ def _left_out(shelf: Shelf, names: Sequence[str]) -> list[str]:
         return []
     first = min(shelf.unfit)
     verb = "is" if len(shelf.unfit) == 1 else "are"
-    return [f"{len(shelf.unfit)} of {len(names)} pairs {verb} left out, first {names[first]}: {shelf.unfit[first]}; splits.json says it of each"]
+    return [f"{len(shelf.unfit)} of {counted(len(names), 'pair')} {verb} left out, first {names[first]}: {shelf.unfit[first]}; splits.json says it of each"]
 
 
 def compose(request: Request, subject: Subject, machine: Machine, start: RunConfig | None, cases: int) -> Recipe:
@@ -123,7 +124,7 @@ def compose(request: Request, subject: Subject, machine: Machine, start: RunConf
     ]
     derived = derive(subject, request.minutes, machine, start=start)
     heading = (
-        f"{subject.name}: {cases} cases; derived by segkit {__version__} finetune, each setting with its reason.",
+        f"{subject.name}: {counted(cases, 'case')}; derived by segkit {__version__} finetune, each setting with its reason.",
         f"The same again, or with changes: segkit train {CONFIG} -o OTHER_FOLDER",
     )
     return Recipe(heading, (*data, *derived, *asked)).with_overrides(request.overrides)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.errors import SettingsError
+from segkit.errors import SettingsError, counted
 
 TRAIN, VALIDATION, TEST = SIDES = ("train", "val", "test")
 
@@ -19,6 +19,9 @@ VALIDATION_SHARE, TEST_SHARE = 0.12, 0.2
 
 MOST_VALIDATION = 200
 """Cases: with more each validation takes time from training, and the choice gets no better."""
+
+FEW_TO_TRAIN, FEW_TO_VALIDATE = 5, 3
+"""Cases: with fewer a warning is told."""
 
 FEWEST_FOR_TEST = 8
 """Groups: of fewer none can be spared; then the validation cases are scored, and it is said what that is worth."""
@@ -65,11 +68,21 @@ class Division:
     def of(self, side: str) -> list[int]:
         return [number for number, its_side in self.sides.items() if its_side == side]
 
+    @property
+    def warnings(self) -> list[str]:
+        """Where there are too few cases to rely on what comes out, a sentence about it."""
+        training, validation = (len(self.of(side)) for side in (TRAIN, VALIDATION))
+        few = [
+            *([f"{counted(training, 'case')} to train on teach{'es' * (training == 1)} little"] if training < FEW_TO_TRAIN else []),
+            *([f"{counted(validation, 'case')} to validate on can hardly choose or tell anything"] if validation < FEW_TO_VALIDATE else []),
+        ]
+        return [f"warning: {', and '.join(few)}: more pictures are worth more than any setting"] if few else []
+
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
         """splits.json, with the names of the cases."""
         return {
             "seed": self.seed,
-            "notes": list(self.notes),
+            "notes": [*self.notes, *self.warnings],
             **{side: [names[number] for number in self.of(side)] for side in SIDES},
             "groups": {names[number]: group for number, group in self.groups.items() if number in self.sides},
             "left_out": {names[number]: why for number, why in self.left_out.items()},
@@ -98,7 +111,7 @@ def divide(shelf: Shelf, *, validation_share: float | None = None, test_share: f
         share = validation_share or min(VALIDATION_SHARE, MOST_VALIDATION / max(1, len(training)))
         sides |= dict.fromkeys(draw.some(training, share), VALIDATION)
         drawn = len(_of(sides, VALIDATION))
-        notes.append(f"{drawn} cases that choose the best weights were drawn" if drawn != 1 else "1 case that chooses the best weights was drawn")
+        notes.append(f"drawn to choose the best weights: {counted(drawn, 'case')}")
     if not _of(sides, TRAIN) or not _of(sides, VALIDATION):
         raise SettingsError(_indivisible(shelf, sides, groups, left_out))
     return Division(dict(sorted(sides.items())), dict(enumerate(groups)), left_out, tuple(notes), seed)
@@ -117,7 +130,7 @@ def fold(division: Division, shelf: Shelf, folds: int) -> list[Division]:
     for number in used:
         members.setdefault(division.groups[number], []).append(number)
     if len(members) < folds:
-        raise SettingsError(f"--folds {folds}: there are {len(members)} groups (patients) to validate on in turn; choose at most so many")
+        raise SettingsError(f"--folds {folds}: {counted(len(members), 'group')} (patients) can validate in turn; choose at most so many")
     hands: list[list[int]] = [[] for _ in range(folds)]
     order = np.random.default_rng(division.seed).permutation(sorted(members))
     for group in sorted(order, key=lambda name: -len(members[str(name)])):      # large ones first, so that the hands come out even
@@ -164,7 +177,7 @@ def _as_given(shelf: Shelf) -> tuple[dict[int, str], dict[int, str], list[str]]:
         known = {groups[number] for number in _of(sides, side)}
         shared = [number for number, its_side in sides.items() if its_side in weaker and groups[number] in known]
         if shared:
-            notes.append(f"{len(shared)} cases are left out of training: of their patients, or of the same pictures, some are in {side}")
+            notes.append(f"left out of training: {counted(len(shared), 'case')} of which the patient, or the same picture, is in {side} too")
         for number in shared:
             left_out[number] = f"its patient, or the same picture, is in {side}"
             del sides[number]
@@ -207,27 +220,24 @@ class _Draw:
         return lacking, abs(len(taken) / len(cases) - share)
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
 def _indivisible(shelf: Shelf, sides: Mapping[int, str], groups: Sequence[str], left_out: Mapping[int, str]) -> str:
     """Why there is nothing to train or to validate on, in words."""
     training, test = _of(sides, TRAIN), _of(sides, TEST)
     if not sides:
-        return f"none of {_counted(len(shelf.groups), 'case')} can be used, the first because {left_out[min(left_out)]}; segkit check says more"
+        return f"none of {counted(len(shelf.groups), 'case')} can be used, the first because {left_out[min(left_out)]}; segkit check says more"
     if not training:
         given = ", ".join(f"{count} {side}" for side, count in Counter(sides.values()).items())
-        return f"no case is left to train on: the data set says {given}, and {len(left_out)} are left out; give some the split train"
+        return f"no case is left to train on: the data set says {given}, {len(left_out)} left out; give some the split train"
     if test and TEST not in shelf.given:
-        return f"{_counted(len(test), 'case')} of {len(sides)} are set aside to be scored, too few are left to train on: give a smaller --test-split, or 0"
+        return f"set aside to be scored: {len(test)} of {counted(len(sides), 'case')}; too few are left to train on: give a smaller --test-split, or 0"
     return (
-        f"{_counted(len(training), 'case')} of {_counted(len({groups[number] for number in training}), 'group')} can't be divided into some to train on "
+        f"{counted(len(training), 'case')} of {counted(len({groups[number] for number in training}), 'group')} can't be divided into some to train on "
         "and some to validate on; at least two groups (patients) are needed, and pictures of the same view are one"
     )
 
 
 def _told_of_test(count: int, groups: int) -> str:
     if count:
-        return f"{count} cases were drawn that are only scored, at the end"
-    return f"of {groups} groups none is spared for a test: the validation cases are scored, which chose the weights, so that the score is somewhat too good"
+        return f"drawn to be only scored, at the end: {counted(count, 'case')}"
+    left = "the validation cases are scored, which chose the weights, so that the score is somewhat too good"
+    return f"of {counted(groups, 'group')} none is spared for a test: {left}"

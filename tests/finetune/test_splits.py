@@ -59,7 +59,7 @@ def test_cases_to_train_on_that_the_test_knows_are_left_out_with_the_reason() ->
     division = divide(shelf(groups, given, twins=[(1, 9), (2, 9)], copies=[(1, 9)]))
     assert division.left_out.keys() == {0, 1}                                           # the patient a, and the copy; a mere likeness stays
     assert "in test" in division.left_out[0]
-    assert any("2 cases are left out of training" in note for note in division.notes)
+    assert any("left out of training: 2 cases of which the patient" in note for note in division.notes)
     used = {side: {division.groups[number] for number in division.of(side)} for side in ("train", "val", "test")}
     assert used["test"].isdisjoint(used["train"] | used["val"])                         # segkit train refuses a group on two sides
 
@@ -93,9 +93,9 @@ def test_one_group_can_not_be_divided() -> None:
 def test_why_cases_can_not_be_divided_is_told_apart() -> None:
     with pytest.raises(SettingsError, match="none of 2 cases can be used, the first because cut short"):
         divide(shelf(list("ab"), unfit={0: "cut short", 1: "empty"}))
-    with pytest.raises(SettingsError, match="no case is left to train on: the data set says 3 test, and 1 are left out; give some the split train"):
+    with pytest.raises(SettingsError, match="no case is left to train on: the data set says 3 test, 1 left out; give some the split train"):
         divide(shelf(list("abcd"), ["test", "test", "test", "train"], unfit={3: "empty"}))
-    with pytest.raises(SettingsError, match="9 cases of 10 are set aside to be scored, .* give a smaller --test-split, or 0"):
+    with pytest.raises(SettingsError, match="set aside to be scored: 9 of 10 cases; .* give a smaller --test-split, or 0"):
         divide(shelf(list("abcdefghij")), test_share=0.9, validation_share=0.9)
     with pytest.raises(SettingsError, match="2 cases of 1 group can't be divided"):     # of those to train on, not of the test
         divide(shelf(list("aabc"), ["train", "train", "test", "test"]))
@@ -121,9 +121,31 @@ def test_in_folds_every_case_validates_once_and_the_test_stays() -> None:
 
 def test_more_folds_than_groups_are_refused() -> None:
     given = shelf(list("aabbcc"))
-    with pytest.raises(SettingsError, match="--folds 4: there are 3 groups"):
+    with pytest.raises(SettingsError, match=r"--folds 4: 3 groups \(patients\) can validate in turn; choose at most so many"):
         fold(divide(given, test_share=0), given, 4)
 
 
 def test_groups_are_bound_over_others() -> None:
     assert bind(["c", "b", "a", "d"], [(0, 1), (1, 2)]) == ["a", "a", "a", "d"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("train val", "warning: 1 case to train on teaches little, and 1 case to validate on can hardly choose or tell anything: more pictures"),
+        ("train train train train val val val", "warning: 4 cases to train on teach little: more pictures"),
+        ("train train train train train val val", "warning: 2 cases to validate on can hardly choose or tell anything: more pictures"),
+    ],
+)
+def test_few_cases_are_warned_of_in_one_sentence_that_stands_in_the_record_too(given: str, expected: str) -> None:
+    splits = given.split()
+    division = divide(shelf([str(number) for number in range(len(splits))], splits))
+    (warning,) = division.warnings
+    assert warning.startswith(expected)
+    assert division.to_json([str(number) for number in range(len(splits))])["notes"][-1] == warning
+
+
+def test_enough_cases_are_not_warned_of_and_each_fold_is_asked_for_itself() -> None:
+    division = divide(shelf([str(number) for number in range(8)], [*["train"] * 5, *["val"] * 3]), test_share=0)
+    assert division.warnings == []
+    assert [len(part.warnings) for part in fold(division, shelf([str(number) for number in range(8)]), 2)] == [1, 1]   # 4 to train on
