@@ -240,4 +240,7 @@ def test_reasons_say_what_is_so() -> None:
     reasons = {setting.key: setting.reason for setting in derive(few, 10, TWO_CORES)}
     assert reasons["augment.horizontal_flip"] == "fewer than 5 cases say nothing of left and right, which mostly are alike"
     assert reasons["augment.vertical_flip"] == "fewer than 5 cases say nothing of top and bottom, which mostly mean something"
-    assert {setting.key: setting.reason for setting in derive(HIPPOCAMPUS, 10, TWO_CORES)}["predict.tta"] == "no mirror image is one of this set"
+    assert reasons["augment.rotation"] == "no picture is taken quite straight, and mirror images are of this set"
+    sided = {setting.key: setting.reason for setting in derive(HIPPOCAMPUS, 10, TWO_CORES)}
+    assert sided["predict.tta"] == "no mirror image is one of this set"
+    assert sided["augment.rotation"] == "no picture is taken quite straight; further would exchange sides that mean something"

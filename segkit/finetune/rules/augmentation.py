@@ -34,8 +34,11 @@ def choose_flips(subject: Subject) -> list[Setting]:
 def choose_deformations(subject: Subject, scale: Scale, flips: Sequence[Setting]) -> list[Setting]:
     """Turns, scaling and bending as far as the mirror images let expect."""
     either, both = any(flip.value for flip in flips), all(flip.value for flip in flips)
-    turned = [Setting("augment.affine", 0.8), Setting("augment.rotation", 30 if either else 20, "up to so many degrees")]
-    grown = [Setting("augment.scale", [0.75, 1.3], "objects are not always of one size"), Setting("augment.shift", 0.08)]
+    straight = "no picture is taken quite straight"
+    why = f"{straight}, and mirror images are of this set" if either else f"{straight}; further would exchange sides that mean something"
+    turned = [Setting("augment.affine", 0.8), Setting("augment.rotation", 30 if either else 20, why)]
+    shifted = Setting("augment.shift", 0.08, "objects are not always in one place")
+    grown = [Setting("augment.scale", [0.75, 1.3], "objects are not always of one size"), shifted]
     soft = subject.is_volumes or (both and not scale.is_shrunk)
     bent = [Setting("augment.elastic", 0.3, "tissue bends"), Setting("augment.elastic_alpha", 30)] if soft else []
-    return [*turned, *grown, *bent, Setting("augment.contrast_limit", 0.25)]
+    return [*turned, *grown, *bent, Setting("augment.contrast_limit", 0.25, "devices differ in brightness and contrast, and so do their settings")]
