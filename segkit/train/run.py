@@ -28,7 +28,7 @@ from segkit.dataset import (
 )
 from segkit.engines import TorchEngine, choose_device, choose_precision, describe
 from segkit.engines.hardware import DTYPES
-from segkit.errors import SegkitError, SettingsError, TrainingError
+from segkit.errors import SegkitError, SettingsError, TrainingError, counted
 from segkit.evaluation import evaluate_pairs
 from segkit.interrupt import Stop, listening
 from segkit.io import write_json, write_png
@@ -77,7 +77,7 @@ def carry_out(run: RunConfig, folder: Path, resume: bool, watcher: Watcher, trac
     precision = choose_precision(run.train.precision, device)
     training, validation = look_ahead(run)
     require_step(run)
-    watcher.note(f"{len(training)} pairs to train on, {len(validation)} to validate on; {describe(device)}, {precision}")
+    watcher.note(f"{counted(len(training), 'pair')} to train on, {len(validation)} to validate on; {describe(device)}, {precision}")
     state = fresh_state(run, device, precision, resume=resume, told=watcher.downloading)  # before the long look at all pairs: weights may be missing
     for line in (*run.remarks, *state.loaded):
         watcher.note(line)
@@ -128,13 +128,13 @@ def loop(state: State, course: Course, batches: Iterator[tuple[Tensor, Tensor]],
     state.validations = min(state.validations, math.floor(at * settings.validations))  # resumed with more minutes: they are validated too
     while True:
         if stop.signal is not None and at < 1:
-            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
+            keep_state(state, course)
             return "interrupted"
         if at * settings.validations >= state.validations + 1:
             with saving(state, course):
                 validate(state, course, at)
             state.seconds = time.monotonic() - began
-            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
+            keep_state(state, course)
             if settings.patience is not None and state.since_best >= settings.patience and at < 1:
                 return "stopped early"
             at = max(at, how_far(state, settings))  # with minutes a validation uses up budget, but never gives any back
@@ -159,10 +159,21 @@ def saving(state: State, course: Course) -> Iterator[None]:
         yield
     except SegkitError as error:
         try:
-            save_state(state, course.folder / "state.pt", course.run, course.inventory.fingerprint)
+            keep_state(state, course)
         except SegkitError:  # a full disk: the state of the last validation is still there
             raise error from None
         raise type(error)(f"{error}; the {state.step} steps so far are saved: when that is mended, go on with --resume") from error
+
+
+def keep_state(state: State, course: Course) -> None:
+    """`save_state` in the folder of the run; where that fails and none was saved before, the model goes too: beside it no run could be begun or resumed."""
+    path = course.folder / "state.pt"
+    try:
+        save_state(state, path, course.run, course.inventory.fingerprint)
+    except SegkitError:
+        if not path.exists():
+            (course.folder / "model.safetensors").unlink(missing_ok=True)
+        raise
 
 
 def how_far(state: State, settings: TrainSettings) -> float:

@@ -131,7 +131,7 @@ def save_state(state: State, path: Path, run: RunConfig, fingerprint: str) -> No
         try:
             torch.save(content, temporary)
         except RuntimeError as error:  # what PyTorch makes of a full disk
-            then = "go on with --resume from the state that was saved before" if path.exists() else "start again in another folder"
+            then = "go on with --resume from the state that was saved before" if path.exists() else "start again"
             raise WriteError(f"{path}: not written, most likely because the disk is full; make room and {then}") from error
 
 

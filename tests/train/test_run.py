@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -485,3 +486,40 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, discs: Path, monkeypatc
     with pytest.raises(WriteError, match=r"run\.json: not written: the disk is full"):
         train(toy_run(discs), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def broken_pickle(*given: object) -> None:
+    raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2417152 vs 2417048")
+
+
+def no_space(*given: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("fails", [broken_pickle, no_space])
+def test_a_disk_that_is_full_at_the_first_state_leaves_a_folder_to_start_again_in(
+    tmp_path: Path, discs: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., None]
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(torch, "save", fails)
+        with pytest.raises(WriteError, match=r"state\.pt: not written.* the disk is full; .* again$"):
+            train(toy_run(discs, steps=2), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "log.csv", "curves.png", "validation"}
+    assert train(toy_run(discs, steps=2), tmp_path).reason == "finished"
+
+
+def test_a_disk_that_is_full_at_a_later_state_leaves_the_model_and_the_state_before(tmp_path: Path, discs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, replace = [], os.replace
+
+    def once(source: Path, target: Path) -> None:
+        if target.name == "state.pt" and saved:
+            no_space()
+        saved.extend([target] if target.name == "state.pt" else [])
+        replace(source, target)
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "replace", once)
+        with pytest.raises(WriteError, match=r"state\.pt: not written: the disk is full"):
+            train(toy_run(discs, steps=2), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "log.csv", "curves.png", "validation", "model.safetensors", "state.pt"}
+    assert train(toy_run(discs, steps=2), tmp_path, resume=True).steps == 2

@@ -60,7 +60,7 @@ def test_a_full_disk_is_told_in_words_and_leaves_the_state_before(tmp_path: Path
     run, path = toy_run(tmp_path), tmp_path / "run" / "state.pt"
     with monkeypatch.context() as full:
         full.setattr(torch, "save", half)
-        with pytest.raises(WriteError, match=r"state\.pt: not written, most likely because the disk is full; make room and start again"):
+        with pytest.raises(WriteError, match=r"state\.pt: not written, most likely because the disk is full; make room and start again$"):
             save_state(make_state(run), path, run, "abc")
     assert list(path.parent.iterdir()) == []
     save_state(make_state(run), path, run, "abc")
