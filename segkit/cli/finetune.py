@@ -44,9 +44,10 @@ def finetune(dataset: Path, folder: Path, dry_run: bool, resume: bool, as_json: 
     measured and written with their reasons to config.yaml in the folder of the run, and the model is scored on cases that it was never trained on.
     """
     from segkit.cli.progress import training_watcher
-    from segkit.errors import SettingsError
+    from segkit.errors import SegkitError, SettingsError
     from segkit.finetune import finetune as run_finetuning
     from segkit.finetune import prepare
+    from segkit.finetune.run import report_on
 
     request = _request(dataset, folder, **options)
 
@@ -63,7 +64,7 @@ def finetune(dataset: Path, folder: Path, dry_run: bool, resume: bool, as_json: 
     if resume:
         request = _as_begun(request)
     try:
-        result = run_finetuning(request, watching, resume=resume)
+        result = run_finetuning(request, watching, resume=resume, report=False)
     except (KeyboardInterrupt, SystemExit):
         click.echo(f"stopped; go on with: segkit {_again()}", err=True)
         raise
@@ -72,6 +73,13 @@ def finetune(dataset: Path, folder: Path, dry_run: bool, resume: bool, as_json: 
         click.echo(f"stopped at step {stopped.steps}; go on with: segkit {_again()}", err=True)
         return 128 + stopped.signal
     _tell(result, folder, as_json)
+    if not quiet:
+        click.echo("writing the report", err=True)
+    try:
+        click.echo(f"report, to be opened in a browser: {report_on(folder)}", err=True)
+    except SegkitError as error:
+        click.echo(f"segkit: {error}", err=True)
+        return 3
     return 0
 
 
@@ -145,17 +153,17 @@ def _request(dataset: Path, folder: Path, *, freeze: str | None, start: str | No
 
 
 def _tell(result: Result, folder: Path, as_json: bool) -> None:
-    """The score, and what to do next."""
+    """The score, and what to do next; before the report is written, whatever becomes of it."""
     from segkit.cli.scores import print_scores
+    from segkit.report import FILE
 
     assert result.evaluation is not None
     model = folder / "model.safetensors"
     if as_json:
         steps, minutes = (sum(getattr(outcome, what) for outcome in result.outcomes) for what in ("steps", "minutes"))
-        told = {"model": str(model), "report": str(result.report), "steps": steps, "minutes": round(minutes, 3), "scored_on": result.scored_on}
+        told = {"model": str(model), "report": str(folder / FILE), "steps": steps, "minutes": round(minutes, 3), "scored_on": result.scored_on}
         click.echo(json.dumps({**told, "scores": result.evaluation.to_json()}, allow_nan=False))
         return
     click.echo(f"Scored on {result.scored_on}:")
     print_scores(result.evaluation)
-    click.echo(f"model: {model}; report, to be opened in a browser: {result.report}", err=True)
-    click.echo(f"next: segkit predict -m {shlex.quote(str(folder))} PICTURES -o MASKS", err=True)
+    click.echo(f"model: {model}; next: segkit predict -m {shlex.quote(str(folder))} PICTURES -o MASKS", err=True)

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from segkit.checkpoint import load_model
 from segkit.config import load_run
+from segkit.errors import SegkitError
 from segkit.finetune.beginning import without_new_folders
 from segkit.finetune.choosing import choose, is_chosen, join
 from segkit.finetune.plan import Plan, Request, take_up
@@ -48,7 +50,7 @@ class Result:
     outcomes : of each training
     evaluation : None where it was interrupted
     scored_on : the cases in words
-    report : the page that tells all of it
+    report : the page that tells all of it; None where it was not asked for
     """
 
     outcomes: tuple[Outcome, ...]
@@ -62,10 +64,11 @@ class Result:
         return next((outcome for outcome in self.outcomes if outcome.signal is not None), None)
 
 
-def finetune(request: Request, watching: Watching = lambda: nullcontext(Silence()), *, resume: bool = False) -> Result:
+def finetune(request: Request, watching: Watching = lambda: nullcontext(Silence()), *, resume: bool = False, report: bool = True) -> Result:
     """From a data set to a model in ``request.folder``, with its score on cases that it never saw.
 
     resume : go on with the run in that folder, wherever it stopped; `request` is that of `segkit.finetune.plan.take_up`
+    report : write report.html at the end; without it the score can be told before `write_report` does
 
     Raises
     ------
@@ -73,13 +76,25 @@ def finetune(request: Request, watching: Watching = lambda: nullcontext(Silence(
         The request does not fit the data, the folder holds a run, or, to `resume`, none.
     TrainingError
         The smoke test failed, or the training.
+    WriteError
+        A file can't be written; where it is the report, the model is finished and says so.
     """
     plan = take_up(request.folder)[1] if resume else None
     with without_new_folders(request.folder):
         if not resume:
             check_folder(request.folder, resume=False)
         with claimed(request.folder, LOCK):
-            return _carry_out(request, plan, watching)
+            result = _carry_out(request, plan, watching)
+    return replace(result, report=report_on(request.folder)) if report and result.evaluation is not None else result
+
+
+def report_on(folder: Path) -> Path:
+    """The page about a finished run; an error of `segkit.report.write_report` says that nothing else is lost, and how to write it later."""
+    try:
+        return write_report(folder)
+    except SegkitError as error:
+        later = f"segkit report {shlex.quote(str(folder))}"
+        raise type(error)(f"{error}; the model is finished and scored, only its report is missing: when that is mended, write it with {later}") from error
 
 
 def _carry_out(request: Request, plan: Plan | None, watching: Watching) -> Result:
@@ -102,9 +117,7 @@ def _carry_out(request: Request, plan: Plan | None, watching: Watching) -> Resul
     with watching() as watcher:
         if request.folds and not (request.folder / "model.safetensors").exists():
             join(request.folder, request.configs, watcher)
-        evaluation, scored_on = _score(request, watcher)
-        watcher.note("writing the report")
-        return Result(tuple(outcomes), evaluation, scored_on, write_report(request.folder))
+        return Result(tuple(outcomes), *_score(request, watcher))
 
 
 def _score(request: Request, watcher: Watcher) -> tuple[Evaluation, str]:

@@ -8,6 +8,6 @@
 It is made from what `segkit.finetune` or `segkit.train` left in the folder, and can be made again with `segkit report RUN`.
 """
 
-from segkit.report.page import write_report
+from segkit.report.page import FILE, write_report
 
-__all__ = ["write_report"]
+__all__ = ["FILE", "write_report"]

@@ -103,6 +103,23 @@ def test_names_stand_in_the_card_and_the_settings_do_the_same_again(finished: Pa
     assert first["data"] == again["data"]
 
 
+def test_a_report_that_can_not_be_written_costs_neither_the_score_nor_the_model(ready: Path, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, again = finished / "report.html", f"segkit report {finished}"
+    page.rename(finished / "kept.html")
+    page.mkdir()                                                         # is in the way
+    try:
+        for more, first in ([], "Scored on 4 cases that were never trained on:"), (["--json"], '{"model": '):
+            assert main(["finetune", str(ready), "-o", str(finished), "--resume", "-q", *more]) == 3
+            told = capsys.readouterr()
+            assert told.out.startswith(first)
+            assert told.err.splitlines()[-1].startswith(f"segkit: {page}: not written: ")
+            assert told.err.endswith(f"the model is finished and scored, only its report is missing: when that is mended, write it with {again}\n")
+    finally:
+        page.rmdir()
+        (finished / "kept.html").rename(page)
+    assert main(["report", str(finished)]) == 0
+
+
 def test_a_dry_run_prints_the_settings_and_trains_nothing(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["finetune", str(ready), "-o", str(tmp_path / "run"), "--dry-run", "--minutes", "3", "--set", "train.batch_size=5"]
     assert main(given) == 0
@@ -239,7 +256,7 @@ def test_the_background_is_what_is_called_so_or_else_0(ready: Path, tmp_path: Pa
         (["--freeze", "encoder"], 2, "give --from MODEL too"),
         (["--freeze", "head", "--from", "fundus-vessels"], 2, "--freeze head: expected encoder, or encoder:EPOCHS"),
         (["--labels", "a=1"], 2, "no mask holds a"),
-        (["--folds", "40"], 2, "--folds 40: there are "),
+        (["--folds", "40"], 2, "--folds 40: 6 groups (patients) can validate in turn"),
         (["--minutes", "0"], 2, "0.0 is not in the range x>0"),
         (["--minutes", "nan"], 2, "--minutes nan: expected a number above 0"),
         (["--minutes", "inf"], 2, "--minutes inf: expected a number above 0"),
@@ -334,7 +351,8 @@ def test_masks_in_several_files_are_joined_in_a_copy_that_is_trained_on(tmp_path
     for _ in range(2):                                                   # the copy of an earlier try is made anew
         assert main(["finetune", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--dry-run"]) == 0
     told = " ".join(capsys.readouterr().err.split())
-    assert "10 pairs were written as plain pictures and masks" in told
+    assert "written as plain pictures and masks to" in told
+    assert ": 10 pairs, 0 left out" in told
     assert "a file for each object or part: they are written as one mask" in told
     assert "error: " not in told
     rows = list(csv.DictReader((tmp_path / "run" / "manifest.csv").open()))
@@ -366,3 +384,11 @@ def spoil(mask: Path) -> None:
     pixels = np.array(Pillow.open(mask))
     pixels[0, 0] = 7
     Pillow.fromarray(pixels).save(mask)
+
+
+def test_masks_of_one_value_are_told_as_what_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_discs(tmp_path / "discs", count=4).parent
+    for mask in (folder / "masks").iterdir():
+        Pillow.fromarray(np.zeros((48, 48), np.uint8)).save(mask)
+    assert main(["finetune", str(folder), "-o", str(tmp_path / "run"), "-q"]) == 1
+    assert "the masks hold 0 in every pixel, and nothing else; what is drawn needs another value" in capsys.readouterr().err
