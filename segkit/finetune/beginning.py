@@ -26,12 +26,15 @@ def without_new_folders(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def without_new_files(folder: Path) -> Iterator[None]:
-    """Where an error of segkit ends the block, what is new in `folder` goes; so does a request that replaced another: its files may be replaced too."""
-    before, request = set(_entries(folder)), _request(folder)
+    """Where an error of segkit ends the block, what it made in a folder that was empty goes.
+
+    In one that held something the request alone goes, if it replaced another: its files may have been replaced too.
+    """
+    is_empty, request = not _entries(folder), _request(folder)
     try:
         yield
     except SegkitError:
-        for path in set(_entries(folder)) - before:
+        for path in _entries(folder) if is_empty else ():
             _remove(path)
         if _request(folder) != request:
             _remove(folder / KEPT)
@@ -39,7 +42,8 @@ def without_new_files(folder: Path) -> Iterator[None]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+    """Without what is hidden, as the lock of the run at work is."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
 
 
 def _request(folder: Path) -> bytes | None:
