@@ -39,6 +39,9 @@ FORMAT = 1
 
 SCRIPT = Path(__file__).parent / "engines" / "standalone.py"
 
+SCRIPT_READS = {1: "PNG, JPEG, BMP and TIFF in grey of 8 or 16 bits", 3: "PNG, JPEG, BMP and TIFF in RGB of 8 bits"}
+"""Channels of a picture -> what the script reads, in words."""
+
 DRAWN_SIZES = ((33, 47), (5, 63), (96, 128), (131, 98))
 """(H, W) of the pictures that are always drawn for the check: odd, lower than any network's stride, and multiples of it."""
 
@@ -74,10 +77,11 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the graph, perhaps its script, and how well it agrees with torch on drawn and on given pictures."""
+    """What was written: the graph, perhaps its script and what that reads, and how well the graph agrees with torch on drawn and on given pictures."""
 
     path: Path
     script: Path | None
+    script_reads: str | None
     drawn: Agreement
     given: Agreement | None
 
@@ -123,7 +127,7 @@ def export(model: str | Path, out: Path, *, check: Path | None = None, script: b
     beside = out.with_name(f"{out.stem}_predict.py") if script else None
     if beside is not None:
         write_text(beside, SCRIPT.read_text(encoding="utf-8"))
-    return Exported(out, beside, drawn, given)
+    return Exported(out, beside, SCRIPT_READS[run.preprocess.channels] if script else None, drawn, given)
 
 
 def card_of(file: ModelFile, run: RunConfig) -> dict[str, Any]:
@@ -175,9 +179,9 @@ def _require_simple(run: RunConfig, name: str) -> None:
     """SettingsError where the script would give other masks than segkit."""
     preprocess, predict = run.preprocess, run.predict
     reasons = {
-        f"takes pictures of {preprocess.channels} channels": preprocess.channels not in (1, 3),
+        f"takes pictures of {preprocess.channels} channels": preprocess.channels not in SCRIPT_READS,
         "sees the slices on either side": preprocess.context > 0,
-        "works at a fixed size of pixels in mm, which a PNG does not tell": isinstance(preprocess.resize, Spacing),
+        "works at a fixed size of pixels in mm, which the script does not know": isinstance(preprocess.resize, Spacing),
         "passes over flat windows (predict.tiles.skip_flat)": predict.tiles.skip_flat > 0,
         "has rules for the shape of objects (predict.postprocess; --no-postprocess leaves them out)": predict.postprocess != PostprocessSettings(),
     }

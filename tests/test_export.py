@@ -6,11 +6,13 @@ import json
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image as Pillow
 from torch import nn
@@ -21,8 +23,10 @@ from segkit.cli import main
 from segkit.config import RunConfig
 from segkit.engines.graph import CARD, AnySize, export_graph, with_card
 from segkit.engines.standalone import __file__ as SCRIPT
+from segkit.engines.standalone import read
 from segkit.errors import MissingExtraError, SettingsError
 from segkit.export import Agreement, compare, export
+from segkit.io import read_image
 from segkit.models import build_model
 from segkit.predict import load
 
@@ -128,27 +132,132 @@ def test_the_script_is_short() -> None:
     assert len(Path(SCRIPT).read_text(encoding="utf-8").splitlines()) <= 60
 
 
-@pytest.mark.parametrize(
-    ("name", "picture", "words"),
-    [
-        ("colour", Pillow.fromarray(np.zeros((9, 9, 3), np.uint8)), "is RGB, expected one picture in L or I;16B"),
-        ("alpha", Pillow.fromarray(np.zeros((9, 9, 2), np.uint8)), "is LA, expected"),
-        ("palette", Pillow.fromarray(np.zeros((9, 9), np.uint8)).convert("P"), "is P, expected"),
-        ("deep", Pillow.fromarray(np.full((9, 9), 60000, np.uint16)), "the pixels run from 60000 to 60000, the model takes"),
-    ],
-)
-def test_the_script_refuses_what_it_would_read_otherwise_than_segkit(name: str, picture: Any, words: str, tmp_path: Path) -> None:
-    picture.save(tmp_path / f"{name}.png")
-    written = export(write(tmp_path / "model.safetensors"), tmp_path / "graph.onnx")
+@pytest.fixture(scope="module")
+def grey_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Beside a graph of grey pictures from 0 to 255."""
+    folder = tmp_path_factory.mktemp("exported")
+    script = export(write(folder / "model.safetensors"), folder / "graph.onnx").script
+    assert script is not None
+    return script
+
+
+GREY, COLOUR, DEEP = (np.random.default_rng(5).integers(0, end, shape, dtype) for end, shape, dtype in (
+    (256, (9, 13), np.uint8), (256, (9, 13, 3), np.uint8), (65536, (9, 13), np.uint16),
+))
+UPRIGHT, TURNED = Pillow.Exif(), Pillow.Exif()
+UPRIGHT[274], TURNED[274] = 1, 6
+STACK = np.stack([GREY, GREY // 2])
+
+
+def stored_in_all_ways(folder: Path, pixels: Any) -> list[Path]:
+    """The same picture in each way of storing it that the script reads."""
+    folder.mkdir()
+    picture = Pillow.fromarray(pixels)
+    ways: dict[str, dict[str, Any]] = {"a.png": {}, "plain.tif": {}, "lzw.tif": {"compression": "tiff_lzw"}, "packed.tif": {"compression": "packbits"}}
+    if pixels.dtype == np.uint8:
+        ways |= {"b.jpg": {"exif": UPRIGHT}, "steps.jpg": {"progressive": True}, "c.bmp": {}, "named_otherwise.png": {"format": "JPEG"}}
+    for name, settings in ways.items():
+        picture.save(folder / name, **settings)
+    plain = {"photometric": "rgb" if pixels.ndim == 3 else "minisblack"}
+    of_tifffile = {"swapped": {"byteorder": ">", **plain}, "tiles": {"tile": (16, 16), "compression": "zlib", **plain}, "imagej": {"imagej": True}}
+    for name, settings in of_tifffile.items():
+        tifffile.imwrite(folder / f"{name}.tif", pixels, **settings)
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("pixels", [GREY, COLOUR, DEEP], ids=["grey", "colour", "16 bits"])
+def test_the_script_reads_each_format_as_segkit_does(pixels: Any, tmp_path: Path) -> None:
+    for file in stored_in_all_ways(tmp_path / "in", pixels):
+        np.testing.assert_array_equal(read(str(file), 3 if pixels.ndim == 3 else 1), read_image(file).pixels, file.name)
+
+
+def test_the_script_draws_the_masks_of_segkit_predict_of_each_format(grey_script: Path, tmp_path: Path) -> None:
+    files, model = stored_in_all_ways(tmp_path / "in", GREY), grey_script.with_name("model.safetensors")
+    assert main(["predict", str(tmp_path / "in"), "-m", str(model), "-o", str(tmp_path / "out"), "--precision", "fp32", "--engine", "torch", "-q"]) == 0
+    for file in files:
+        run_script(grey_script, file, tmp_path / "mask.png")
+        (right,) = (tmp_path / "out").glob(f"{file.stem}.*")
+        np.testing.assert_array_equal(values(tmp_path / "mask.png"), values(right), file.name)
+
+
+def by_pillow(pixels: Any, mode: str | None = None, **settings: Any) -> Callable[[Path], None]:
+    picture = Pillow.fromarray(pixels)
+    return lambda path: (picture.convert(mode) if mode else picture).save(path, **settings)
+
+
+def by_tifffile(pixels: Any, **settings: Any) -> Callable[[Path], None]:
+    return lambda path: tifffile.imwrite(path, pixels, **settings)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "colour.png": (by_pillow(COLOUR), "in RGB, the model takes one picture in grey of 8 or 16 bits, 0 as black, opaque and upright; save it as such a PNG"),
+    "alpha.png": (by_pillow(COLOUR, "LA"), "is PNG in LA, the model takes one"),
+    "key.png": (by_pillow(GREY, transparency=7), "is PNG in L, the model takes one picture in grey of 8 or 16 bits, 0 as black, opaque"),
+    "palette.png": (by_pillow(GREY, "P"), "is PNG in P, the model"),
+    "animation.png": (by_pillow(GREY, save_all=True, append_images=[Pillow.fromarray(GREY // 2)]), "is PNG in L, the model takes one picture"),
+    "out_of_range.png": (by_pillow(np.full((9, 9), 60000, np.uint16)), "the pixels run from 60000 to 60000, the model takes"),
+    "one_bit.bmp": (by_pillow(GREY, "1"), "is BMP in 1, the model"),
+    "cmyk.jpg": (by_pillow(COLOUR, "CMYK"), "is JPEG in CMYK;I, the model"),
+    "turned.jpg": (by_pillow(GREY, exif=TURNED), "opaque and upright"),
+    "turned.tif": (by_pillow(GREY, exif=TURNED), "opaque and upright"),
+    "floats.tif": (by_tifffile(GREY.astype(np.float32)), "is TIFF in F;32F"),
+    "signed.tif": (by_tifffile((GREY // 2).astype(np.int8)), "is TIFF in L, "),
+    "white_is_0.tif": (by_tifffile(DEEP, photometric="miniswhite"), "is TIFF in I;16, the model takes one picture in grey of 8 or 16 bits, 0 as black"),
+    "pages.tif": (by_tifffile(STACK, photometric="minisblack"), "the model takes one picture"),
+    "hidden_pages.tif": (by_tifffile(STACK, photometric="minisblack", truncate=True), "the model takes one picture"),
+    "imagej.tif": (by_tifffile(STACK, imagej=True, truncate=True), "the model takes one picture"),
+    "ome.tif": (by_tifffile(STACK, photometric="minisblack", ome=True), "the model takes one picture"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_script_refuses_what_it_would_read_otherwise_than_segkit(name: str, grey_script: Path, tmp_path: Path) -> None:
+    save, words = REFUSED[name]
+    save(tmp_path / name)
     with pytest.raises(SystemExit) as told:
-        run_script(written.script, tmp_path / f"{name}.png", tmp_path / "mask.png")
+        run_script(grey_script, tmp_path / name, tmp_path / "mask.png")
     assert words in str(told.value)
     assert not (tmp_path / "mask.png").exists()
 
 
-def test_the_script_says_what_it_is_given(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="PICTURE.png MASK.png: a mask, by the NAME.onnx that lies beside"):
-        run_script(Path(SCRIPT), tmp_path / "a.png")
+def test_colours_of_16_bits_which_pillow_would_cut_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([DEEP] * 3), photometric="rgb")
+    with pytest.raises(SystemExit, match="is TIFF in RGB;16L, the model takes one picture in RGB of 8 bits, opaque and upright"):
+        read(str(tmp_path / "a.tif"), 3)
+
+
+@pytest.mark.parametrize(
+    ("picture", "mask", "words"),
+    [
+        ("gone.png", "mask.png", "FileNotFoundError: [Errno 2] No such file or directory"),
+        ("words.png", "mask.png", "UnidentifiedImageError: cannot identify image file"),
+        ("cut.jpg", "mask.png", "image file is truncated"),
+        ("a.gif", "mask.png", "UnidentifiedImageError: cannot identify image file"),
+        ("a.png", "nowhere/mask.png", "FileNotFoundError: [Errno 2] No such file or directory"),
+    ],
+)
+def test_what_can_not_be_read_or_written_is_told_in_one_line(picture: str, mask: str, words: str, grey_script: Path, tmp_path: Path) -> None:
+    put(tmp_path / "a.png", (33, 47))
+    put(tmp_path / "a.gif", (33, 47))
+    (tmp_path / "words.png").write_text("words")
+    (tmp_path / "cut.jpg").write_bytes(put(tmp_path / "whole.jpg", (33, 47)).read_bytes()[:-200])
+    with pytest.raises(SystemExit) as told:
+        run_script(grey_script, tmp_path / picture, tmp_path / mask)
+    assert str(told.value).startswith(f"{tmp_path / picture} -> {tmp_path / mask}: ")
+    assert words in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_graph_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="a.png -> mask.png: NoSuchFile: .*standalone.py.onnx"):
+        run_script(Path(SCRIPT), Path("a.png"), Path("mask.png"))
+
+
+@pytest.mark.parametrize("arguments", [(), ("a.png",), ("a.png", "a.png"), ("a.png", "mask.jpg"), ("a.png", "b.png", "mask.png")])
+def test_other_arguments_than_a_picture_and_a_mask_are_answered_by_the_usage_of_this_very_file(arguments: tuple[str, ...], grey_script: Path) -> None:
+    with pytest.raises(SystemExit) as told:
+        run_script(grey_script, *map(Path, arguments))
+    assert told.value.code == f"usage: python {grey_script} PICTURE MASK.png"
 
 
 # The graph.
@@ -310,10 +419,11 @@ def test_the_command_tells_what_it_wrote_and_how_well_it_agrees(tmp_path: Path, 
     lines = told.err.splitlines()
     assert [line.partition(",")[0] for line in lines[:2]] == ["checked on drawn pictures: 4 windows", f"checked on {picture}: 1 window"]
     assert "100.0000% of the pixels have the same class" in lines[1]
-    assert lines[2].endswith(f"try: python {tmp_path / 'graph_predict.py'} PICTURE.png MASK.png")
+    script = tmp_path / "graph_predict.py"
+    assert lines[3] == f"{script} reads PNG, JPEG, BMP and TIFF in grey of 8 or 16 bits; try: python {script} PICTURE MASK.png"
     assert main(["export", str(model), "-o", str(tmp_path / "graph.onnx"), "--no-script", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["script"], found["checks"]["drawn pictures"]["same"]) == (None, 1.0)
+    assert (found["script"], found["script_reads"], found["checks"]["drawn pictures"]["same"]) == (None, None, 1.0)
 
 
 @pytest.mark.parametrize("name", ["graph.pt", "graph", "folder.onnx"])

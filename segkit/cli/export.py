@@ -23,19 +23,21 @@ def export(model: str, out: Path, check: Path | None, no_script: bool, no_postpr
     """Write MODEL (a model.safetensors, the folder of a run, or a built-in name) as one ONNX file that takes batches and pictures of any size.
 
     Its logits are compared with torch's, on drawn pictures of odd sizes and on those of --check; a file that does not agree is not written. Labels,
-    preparation and licence lie in its metadata; NAME_predict.py makes a mask of a PNG with onnxruntime, numpy and Pillow alone.
+    preparation and licence lie in its metadata; NAME_predict.py makes a mask of a PNG, JPEG, BMP or TIFF with onnxruntime, numpy and Pillow alone.
     """
     from segkit.export import export as write
 
     written = write(model, out, check=check, script=not no_script, postprocess=not no_postprocess)
     checks = {"drawn pictures": written.drawn, **({str(check): written.given} if written.given else {})}
     if as_json:
-        click.echo(json.dumps({"file": str(written.path), "script": written.script and str(written.script), "checks": _plain(checks)}))
+        script_facts = {"script": written.script and str(written.script), "script_reads": written.script_reads}
+        click.echo(json.dumps({"file": str(written.path), **script_facts, "checks": _plain(checks)}))
         return 0
     for name, found in checks.items():
         click.echo(f"checked on {name}: {_told(found)}", err=True)
-    beside = f"; try: python {written.script} PICTURE.png MASK.png" if written.script else ""
-    click.echo(f"{model} -> {written.path} ({written.path.stat().st_size / 2**20:.1f} MiB){beside}", err=True)
+    click.echo(f"{model} -> {written.path} ({written.path.stat().st_size / 2**20:.1f} MiB)", err=True)
+    if written.script:
+        click.echo(f"{written.script} reads {written.script_reads}; try: python {written.script} PICTURE MASK.png", err=True)
     return 0
 
 
