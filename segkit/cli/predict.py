@@ -91,7 +91,7 @@ def predict(source: Path, model: str, out: Path, as_json: bool, quiet: bool, **o
     """Segment INPUT: a picture, a volume, a DICOM series, a folder of them, or a manifest (CSV, TSV, JSONL).
 
     Masks land at OUT/<path below INPUT>/<stem>.<ext>, with the picture's own size and geometry and the label values of the
-    training masks; OUT/results.csv has a row for each file.
+    training masks; OUT/results.csv has a row for each file. In a folder, a_mask.png (or _seg, _label, _gt, ...) beside a picture a is left out.
     """
     sources, failures, alone = _find(source, out, options["recursive"], options["split"], quiet)
 
@@ -178,11 +178,21 @@ def _find(source: Path, out: Path, recursive: bool, split: str | None, quiet: bo
         found = find_sources(source, recursive=recursive, exclude=out, tell=tell)
     if found.ignored:
         click.echo(f"{found.ignored} files that are no pictures were left out", err=True)
-    from segkit.folder import Failure
+    from segkit.folder import Failure, without_masks
 
+    pictures, masks = without_masks(found.sources) if source.is_dir() else (found.sources, ())
+    if masks:
+        click.echo(_left_out(masks), err=True)
     failures = [Failure(str(path), error.code, str(error)) for path, error in found.failures]
     is_series = len(found.sources) == 1 and len(found.sources[0].files) > 1 and not failures
-    return list(found.sources), failures, is_series or not source.is_dir()
+    return list(pictures), failures, is_series or not source.is_dir()
+
+
+def _left_out(masks: Sequence[Source]) -> str:
+    first = masks[0].files[0].name
+    if len(masks) == 1:
+        return f"1 file is a mask by its name ({first}): left out; name it yourself to predict it"
+    return f"{len(masks)} files are masks by their names ({first} …): left out; name them yourself, one by one or in a manifest, to predict them"
 
 
 def _with_options(run: Any, options: dict[str, Any]) -> Any:

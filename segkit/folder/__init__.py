@@ -16,8 +16,9 @@ The output folder::
 """
 
 from segkit.folder.ledger import Failure, Ledger, Result
+from segkit.folder.masks import without_masks
 from segkit.folder.outputs import Extras
 from segkit.folder.run import Options, Summary, manifest_sources, predict_files
 from segkit.folder.shards import Part, find_part, merge
 
-__all__ = ["Extras", "Failure", "Ledger", "Options", "Part", "Result", "Summary", "find_part", "manifest_sources", "merge", "predict_files"]
+__all__ = ["Extras", "Failure", "Ledger", "Options", "Part", "Result", "Summary", "find_part", "manifest_sources", "merge", "predict_files", "without_masks"]

@@ -64,6 +64,22 @@ def test_a_run_goes_on_where_it_was(segkit: Typed, pictures: Path, tmp_path: Pat
     assert (told["state"], told["files"], told["done"], told["failed"], told["skipped"]) == ("finished", 6, 0, 0, 6)
 
 
+def test_masks_that_come_to_lie_beside_the_pictures_change_no_run(segkit: Typed, pictures: Path, tmp_path: Path) -> None:
+    (pictures / "ward0" / "2.png").unlink()
+    parts = [("--num-parts", "2", "--part-id", str(number)) for number in range(2)]
+    assert segkit(*parts[0]) == 0
+    for picture in sorted(pictures.rglob("*.png")):
+        picture.with_name(f"{picture.stem}_mask.png").write_bytes(picture.read_bytes())
+    assert segkit(*parts[1]) == 0
+    assert segkit.told[0].startswith("5 files are masks by their names (0_mask.png …): left out")
+    assert segkit(*parts[0], "--resume") == 0
+    assert ": 0 ok, " in segkit.told[-1]
+    assert segkit.say("merge", str(tmp_path / "out")) == 0
+    assert rows(tmp_path / "out" / "results.csv") == ["0.png", "1.png", "3.png", "4.png", "5.png"]
+    assert segkit("--resume") == 0
+    assert segkit.told[-1].startswith("5 files: 0 ok, 5 were done already")
+
+
 def test_resume_with_other_settings_is_refused_and_overwrite_starts_anew(segkit: Typed) -> None:
     segkit()
     assert segkit("--resume", "--tile", "16") == 2

@@ -132,6 +132,27 @@ def test_a_folder_is_walked_and_deeper_only_where_asked_for(segkit: Segkit, tmp_
     assert [Path(row["output"]).relative_to(segkit.out).as_posix() for row in segkit.rows()] == ["a.png", "below/b.png", "below/further/c.tif"]
 
 
+def test_masks_beside_their_pictures_are_left_out_and_those_that_are_named_are_taken(segkit: Segkit, tmp_path: Path) -> None:
+    for name in ("a.jpg", "a_mask.png", "b.png", "b_seg.png", "c_mask.png"):
+        put(tmp_path / "in" / name)
+    assert segkit(tmp_path / "in") == 0
+    (told,) = [line for line in segkit.stderr.splitlines() if "left out" in line]
+    assert told == "2 files are masks by their names (a_mask.png …): left out; name them yourself, one by one or in a manifest, to predict them"
+    assert [Path(row["file"]).name for row in segkit.rows()] == ["a.jpg", "b.png", "c_mask.png"]
+    (tmp_path / "in" / "named.csv").write_text("image\na_mask.png\nb.png\n", encoding="utf-8")
+    for source, names in ((tmp_path / "in" / "a_mask.png", ["a_mask.png"]), (tmp_path / "in" / "named.csv", ["a_mask.png", "b.png"])):
+        assert segkit(source, out=tmp_path / source.stem) == 0
+        assert "left out" not in segkit.stderr
+        assert sorted(path.name for path in (tmp_path / source.stem).glob("*.png")) == names
+
+
+def test_a_single_mask_that_is_left_out_is_told_of_in_the_singular(segkit: Segkit, tmp_path: Path) -> None:
+    for name in ("a.png", "a_mask.png"):
+        put(tmp_path / "in" / name)
+    assert segkit(tmp_path / "in", "-q") == 0
+    assert segkit.stderr == "1 file is a mask by its name (a_mask.png): left out; name it yourself to predict it\n"
+
+
 def test_a_manifest_gives_the_rows_of_a_split(segkit: Segkit, discs: Path) -> None:
     assert segkit(discs, "--split", "test") == 0
     assert sorted(path.relative_to(segkit.out).as_posix() for path in segkit.out.rglob("*.png")) == ["images/06.png", "images/07.png"]
