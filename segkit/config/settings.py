@@ -1,27 +1,22 @@
-"""One run's settings, gathered from the rooms; the only reader of YAML.
-
-The rooms' settings stand beside the things that they set. Those of the rooms above this one (which data, how long) stand here.
-"""
+"""The settings of a run. The rooms' settings stand beside the things that they set; those of the rooms above this one (which data, how long) stand here."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_origin
+from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from segkit.augment import AugmentSettings
 from segkit.confidence import ExpectedDice
-from segkit.errors import SettingsError, VanishedError, nearest, shown
+from segkit.errors import nearest
 from segkit.io.origin import ReadSettings
 from segkit.labels import Labels
 from segkit.losses import LossSettings
-from segkit.models import COMBINATIONS, ModelSettings, UNetSettings, is_name, plain_name, spell_out
+from segkit.models import COMBINATIONS, ModelSettings, UNetSettings, plain_name, spell_out
 from segkit.patches import TileSettings
 from segkit.postprocess import PostprocessSettings
 from segkit.preprocess import PreprocessSettings
@@ -259,59 +254,6 @@ def _in_channels(preprocess: Mapping[str, Any]) -> int:
         return PreprocessSettings().in_channels
 
 
-PATH_KEYS = (("data", "manifest"), ("data", "images"), ("data", "masks"), ("train", "start_from"), ("train", "pretrained"), ("train", "downloads"))
-
-
-def load_run(path: Path | str, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> RunConfig:
-    """Read a YAML file; `overrides` are ``"a.b=c"`` texts that replace single settings, and so are `values`, ``{"a.b": c}``, last.
-
-    A whole group comes before its settings, wherever it stands: ``model.skip=se`` and ``model=cpfnet`` are CPFNet with SE on its skips.
-    Paths in the file are relative to the file, those in overrides to the current folder; ~ is the user's own.
-
-    Raises
-    ------
-    VanishedError, SettingsError
-        No such file; not YAML, a key twice, an unknown setting, a value out of range.
-    """
-    path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise VanishedError(f"{path}: no such file; expected the settings of a run as YAML, there are some in configs/") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: can't be read as text: {error}") from error
-    tree = parse_yaml(text, str(path))
-    if tree is None:
-        tree = {}
-    if not isinstance(tree, dict):
-        raise SettingsError(f"{path}: holds a {type(tree).__name__}; expected settings like 'train: {{minutes: 10}}'")
-    for room, key in PATH_KEYS:
-        if isinstance(tree.get(room), dict) and isinstance(tree[room].get(key), str) and not _stands_alone(key, tree[room][key]):
-            tree[room][key] = str(path.parent / tree[room][key])
-    before, kept = _group(tree, "model").get("name"), [name for name in _group(tree, "model") if name != "name"]
-    changes = [*check_overrides(overrides), *(values or {}).items()]
-    for key, value in sorted(changes, key=lambda change: change[0].count(".")):
-        _replace(tree, key, value)
-    try:
-        return validate_run(tree, str(path))
-    except SettingsError as error:
-        renamed = _group(tree, "model").get("name")
-        if not kept or renamed == before or not is_name(str(renamed)):
-            raise
-        raise SettingsError(f"{error}; model.name leaves what the file says besides of the model ({', '.join(kept)}), model={renamed} replaces it") from error
-
-
-def _group(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A group of settings; an empty one where there is none, or something else in its place."""
-    group = tree.get(name)
-    return group if isinstance(group, Mapping) else {}
-
-
-def _stands_alone(key: str, value: str) -> bool:
-    """Whether it is relative to no folder."""
-    return at_home(value) != value or (key == "pretrained" and not is_path(value))
-
-
 def is_path(pretrained: str | Path) -> bool:
     """Whether `train.pretrained` names a file here: it is neither a word for published weights nor a URL."""
     return pretrained != IMAGENET and not is_url(str(pretrained))
@@ -320,211 +262,3 @@ def is_path(pretrained: str | Path) -> bool:
 def is_url(text: str) -> bool:
     """``https://...`` and the like; the drive of ``C:\\weights.pth`` is none."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
-
-
-def validate_run(tree: Mapping[str, Any], name: str) -> RunConfig:
-    """A checked `RunConfig`; the first mistake becomes a one-line SettingsError that begins with `name`."""
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise SettingsError(f"{name}: {explain(error, RunConfig)}") from error
-    except SettingsError as error:
-        raise SettingsError(f"{name}: {error}") from error
-
-
-def explain(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first mistake in words: ``run.model.encoder_chanels is not a setting of UNetSettings; did you mean encoder_channels?``"""
-    first = error.errors()[0]
-    names, owner = _follow(root, first["loc"])
-    where = ".".join(["run", *names])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "union_tag_invalid":
-        tag, choices = first["ctx"]["tag"], first["ctx"]["expected_tags"]
-        return f"{where}.{first['ctx']['discriminator'].strip(chr(39))}: {tag!r} is not one of {choices}{more}"
-    if first["type"] != "extra_forbidden":
-        message = first["msg"].removeprefix("Value error, ")
-        found = "" if isinstance(first["input"], Mapping) else f", found {shown(first['input'])}"  # a whole group of settings would bury the message
-        return f"{where}: {message}{found}{more}" if first["loc"] else message
-    hint = nearest(names[-1], owner.model_fields) or _asked(".".join(names)) or f"it has: {', '.join(owner.model_fields)}"
-    return f"{where} is not a setting of {owner.__name__}; {hint}{more}"
-
-
-def _follow(model: type[BaseModel], path: Sequence[int | str]) -> tuple[list[str], type[BaseModel]]:
-    """The names that a person would write for a path, and the settings class that its last name belongs to; tags of unions are left out."""
-    names: list[str] = []
-    choices = [model]
-    for part in path:
-        tagged = [choice for choice in choices if _kind(choice) == part]
-        if len(choices) > 1 and tagged:
-            choices = tagged
-            continue
-        model = choices[0] if choices else model
-        names.append(str(part))
-        choices = list(_models(model.model_fields[str(part)].annotation)) if str(part) in model.model_fields else []
-    return names, model
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _models(part)
-
-
-def _kind(model: type[BaseModel]) -> Any:
-    return next((model.model_fields[name].default for name in ("kind", "name") if name in model.model_fields), None)
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator or not all(part.strip() for part in key.split(".")):
-        raise SettingsError(f"--set {text!r}: expected a.b=value, for example train.learning_rate=3e-4")
-    return key.strip(), parse_yaml(value, f"--set {key}")
-
-
-def check_overrides(texts: Sequence[str]) -> list[tuple[str, Any]]:
-    """``["a.b=c"]`` -> ``[("a.b", c)]``, checked as far as that does not hang on other settings, and so before anything else is known.
-
-    Raises
-    ------
-    SettingsError
-        A text that is no ``a.b=value``, names no setting, or gives one a value that it can't have.
-    """
-    changes = [parse_override(text) for text in texts]
-    for text, (key, value) in zip(texts, changes, strict=True):
-        try:
-            _require_setting(key, value)
-        except SettingsError as error:
-            raise SettingsError(f"--set {text}: {error}") from error
-    return changes
-
-
-def _require_setting(key: str, value: Any) -> None:
-    """SettingsError where there is no such setting, or it never has this value; of a group each setting in it is asked for."""
-    owners, is_free = _owners(key)
-    name = key.rpartition(".")[2]
-    if not owners:
-        raise SettingsError(_not_there(key))
-    if is_free:
-        return
-    if key in ("model", "model.name") and isinstance(value, str):
-        _require_network(value)
-    elif isinstance(value, Mapping) and any(True for owner in owners for _ in _models(owner.model_fields[name].annotation)):
-        for inner, its_value in value.items():
-            _require_setting(f"{key}.{inner}", its_value)
-    elif all(refusals := [_refusal(owner, name, value) for owner in owners]):
-        first, *others = dict.fromkeys(refusals)
-        told = " or ".join([first, *(other.removeprefix("Input should be ") for other in others)])
-        raise SettingsError(f"{key} can't be {shown(value)}: {told}")
-
-
-def _require_network(name: str) -> None:
-    try:
-        plain_name(name)
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
-
-
-def _owners(key: str) -> tuple[list[type[BaseModel]], bool]:
-    """The settings classes that have the last name of a dotted key, none where it is no setting; and whether names of the user's own end it (data.labels)."""
-    owners: list[type[BaseModel]] = []
-    choices: list[type[BaseModel]] = [RunConfig]
-    names = key.split(".")
-    for place, name in enumerate(names, start=1):
-        owners = [choice for choice in choices if name in choice.model_fields]
-        annotations = [owner.model_fields[name].annotation for owner in owners]
-        if any(get_origin(annotation) is dict for annotation in annotations):
-            return owners, place < len(names)
-        choices = [model for annotation in annotations for model in _models(annotation)]
-    return owners, False
-
-
-def _refusal(owner: type[BaseModel], name: str, value: Any) -> str:
-    """Why a setting can't have a value, whatever the others are; nothing where it can."""
-    try:
-        owner.model_validate({name: value})
-    except ValidationError as error:
-        return next((one["msg"].removeprefix("Value error, ") for one in error.errors() if one["loc"][:1] == (name,)), "")
-    return ""
-
-
-def _not_there(key: str) -> str:
-    """A key that is no setting, in words: ``train.lr is not a setting: did you mean train.learning_rate?``"""
-    places, room = _places(RunConfig), key.rpartition(".")[0]
-    beside = [place for place in places if place.rpartition(".")[0] == room]
-    if room in places and not beside:
-        return f"{room} is a value, not a group of settings"
-    there = ", ".join(place.rpartition(".")[2] for place in beside) or ", ".join(RunConfig.model_fields)
-    whose = room if beside and room else "a run"
-    return f"{key} is not a setting: {_asked(key) or f'{whose} has {there}'}"
-
-
-def _asked(key: str) -> str:
-    """"did you mean train.learning_rate?" of train.lr, learning_rate, train.learn or train.lerning_rate; nothing where no setting is like it.
-
-    What is called so elsewhere, begins so or has these initials goes before what is spelled alike, and the group that was named before the others.
-    """
-    room, _, name = key.casefold().rpartition(".")
-    leaves = {place: place.rpartition(".")[2] for place in _places(RunConfig)}
-    same = [place for place, leaf in leaves.items() if len(name) > 1 and (leaf.startswith(name) or name == "".join(word[:1] for word in leaf.split("_")))]
-    inside = {leaf: place for place, leaf in leaves.items() if place.rpartition(".")[0] == room}
-    anywhere = {leaf: place for place, leaf in reversed(leaves.items())}
-    close = [names[leaf] for names in (inside, anywhere) for leaf in difflib.get_close_matches(name, names, n=1)]
-    meant = [place for place in same if place.rpartition(".")[0] == room] or same or close[:1]
-    return f"did you mean {' or '.join(meant[:3])}?" if meant else ""
-
-
-def _places(model: type[BaseModel], room: str = "") -> list[str]:
-    """Dotted names of all groups and settings, each once."""
-    found: list[str] = []
-    for name, field in model.model_fields.items():
-        inner = [] if get_origin(field.annotation) is dict else _models(field.annotation)
-        found += [f"{room}{name}", *(place for group in inner for place in _places(group, f"{room}{name}."))]
-    return list(dict.fromkeys(found))
-
-
-def _replace(tree: dict[str, Any], path: str, value: Any) -> None:
-    keys = path.split(".")
-    for key in keys[:-1]:
-        inner = tree.setdefault(key, {})
-        if key == "model" and isinstance(inner, str):                      # a network by its name alone
-            inner = tree[key] = {"name": inner}
-        if not isinstance(inner, dict):
-            raise SettingsError(f"--set {path!r}: {key} is a value, not a group of settings")
-        tree = inner
-    tree[keys[-1]] = value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML 1.2's floats (1e-3), no key twice, no aliases (which can grow without bound)."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, (str, int)):
-                raise yaml.MarkedYAMLError(problem=f"{key!r} can't be a key", problem_mark=key_node.start_mark)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
-
-
-def parse_yaml(text: str, name: str) -> Any:
-    """Plain data from YAML text; a mistake becomes a SettingsError with its line."""
-    try:
-        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise SettingsError(f"{name}:{line} {error.problem or error.context}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SettingsError(f"{name}: is not YAML: {error}") from error
