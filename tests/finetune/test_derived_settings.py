@@ -132,7 +132,7 @@ def test_they_come_to_what_was_found_by_hand(name: str, given: Subject) -> None:
     assert derived.train.progressive == by_hand.train.progressive
     assert (derived.model.encoder, derived.model.feature_scale) == (by_hand.model.encoder, by_hand.model.feature_scale)
     assert (derived.augment.horizontal_flip, derived.augment.vertical_flip) == (by_hand.augment.horizontal_flip, by_hand.augment.vertical_flip)
-    assert derived.train.learning_rate == by_hand.train.learning_rate
+    assert (derived.train.learning_rate, derived.train.weight_decay) == (by_hand.train.learning_rate, by_hand.train.weight_decay)
     assert derived.loss == by_hand.loss
     assert derived.train.minutes == 10
 
@@ -235,11 +235,22 @@ def test_nothing_measured_keeps_the_pictures_as_they_are() -> None:
     assert "nothing was measured" in scale.resize.reason
 
 
+def test_pictures_that_are_seldom_seen_are_changed_a_little_and_volumes_are_seen_slice_by_slice() -> None:
+    """Nerves: 600 s of steps of 1.4 x 4 x 128 x 128 x 2e-6 s, 4 of 171 pictures each; volumes: steps of 0.098 s, 16 slices of 182 volumes each, 537 times."""
+    settings = {setting.key: setting for setting in derive(NERVES, 10, TWO_CORES)}
+    assert settings["augment.affine"].reason.startswith("each picture is seen about 76 times")
+    assert [settings[f"augment.{key}"].value for key in ("rotation", "scale", "noise")] == [15, [0.85, 1.18], 0]
+    assert (run_of(VESSELS).augment.rotation, run_of(VESSELS, minutes=60).augment.rotation) == (15, 30)      # a patch is a twentieth of a photograph
+    assert (run_of(HIPPOCAMPUS).augment.rotation, run_of(HIPPOCAMPUS, minutes=2).augment.rotation) == (20, 15)
+    assert run_of(HIPPOCAMPUS).augment.elastic == 0.3
+
+
 def test_reasons_say_what_is_so() -> None:
     few = replace(NERVES, orientation=replace(NERVES.orientation, cases=3))
     reasons = {setting.key: setting.reason for setting in derive(few, 10, TWO_CORES)}
     assert reasons["augment.horizontal_flip"] == "fewer than 5 cases say nothing of left and right, which mostly are alike"
     assert reasons["augment.vertical_flip"] == "fewer than 5 cases say nothing of top and bottom, which mostly mean something"
+    reasons = {setting.key: setting.reason for setting in derive(few, 30, TWO_CORES)}
     assert reasons["augment.rotation"] == "no picture is taken quite straight, and mirror images are of this set"
     sided = {setting.key: setting.reason for setting in derive(HIPPOCAMPUS, 10, TWO_CORES)}
     assert sided["predict.tta"] == "no mirror image is one of this set"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from segkit.config import RunConfig
 from segkit.finetune.recipe import Setting
-from segkit.finetune.rules.augmentation import choose_deformations, choose_flips
+from segkit.finetune.rules.augmentation import choose_deformations, choose_flips, count_rounds
 from segkit.finetune.rules.input import choose_channels, choose_context, choose_intensity
 from segkit.finetune.rules.loss import choose_foreground_share, choose_loss
 from segkit.finetune.rules.network import choose_family, choose_network, keep_network
@@ -45,7 +45,7 @@ def derive(subject: Subject, minutes: float, machine: Stopwatch, *, start: RunCo
         scale.resize,
         *network,
         *flips,
-        *choose_deformations(subject, scale, flips),
+        *choose_deformations(subject, scale, flips, count_rounds(subject, scale, patch, batch, minutes, seconds)),
         *choose_loss(subject, scale, patch),
         patch,
         *(choose_progressive(scale, patch) if start is None else []),

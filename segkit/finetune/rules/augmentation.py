@@ -12,6 +12,9 @@ from segkit.finetune.rules.subject import Subject
 ONE_SIDED = 0.8
 """Standard deviations that something lies to one side, from where on a mirror image is not one of the set."""
 
+MANY_ROUNDS = 150
+"""Of fewer rounds through the pictures strong changes make a network learn less, not more (docs/decisions/0005-recipes.md)."""
+
 
 def choose_flips(subject: Subject) -> list[Setting]:
     """Mirror images where no side means anything."""
@@ -31,9 +34,11 @@ def choose_flips(subject: Subject) -> list[Setting]:
     return settings
 
 
-def choose_deformations(subject: Subject, scale: Scale, flips: Sequence[Setting]) -> list[Setting]:
-    """Turns, scaling and bending as far as the mirror images let expect."""
+def choose_deformations(subject: Subject, scale: Scale, flips: Sequence[Setting], rounds: float) -> list[Setting]:
+    """Turns, scaling and bending as far as the mirror images let expect; mild ones where `rounds`, how often each picture will be seen, are few."""
     either, both = any(flip.value for flip in flips), all(flip.value for flip in flips)
+    if rounds < MANY_ROUNDS:
+        return _mild(rounds)
     straight = "no picture is taken quite straight"
     why = f"{straight}, and mirror images are of this set" if either else f"{straight}; further would exchange sides that mean something"
     turned = [Setting("augment.affine", 0.8), Setting("augment.rotation", 30 if either else 20, why)]
@@ -42,3 +47,25 @@ def choose_deformations(subject: Subject, scale: Scale, flips: Sequence[Setting]
     soft = subject.is_volumes or (both and not scale.is_shrunk)
     bent = [Setting("augment.elastic", 0.3, "tissue bends"), Setting("augment.elastic_alpha", 30)] if soft else []
     return [*turned, *grown, *bent, Setting("augment.contrast_limit", 0.25, "devices differ in brightness and contrast, and so do their settings")]
+
+
+def _mild(rounds: float) -> list[Setting]:
+    """What a network that sees little can still learn through."""
+    return [
+        Setting("augment.affine", 0.6, f"each picture is seen about {max(1, round(rounds))} times: so seldom small changes teach more than large ones"),
+        Setting("augment.rotation", 15, "no picture is taken quite straight"),
+        Setting("augment.scale", [0.85, 1.18], "objects are not always of one size"),
+        Setting("augment.shift", 0.05, "objects are not always in one place"),
+        Setting("augment.contrast_limit", 0.15, "devices differ in brightness and contrast, and so do their settings"),
+        Setting("augment.blur", 0.0),
+        Setting("augment.noise", 0.0),
+    ]
+
+
+def count_rounds(subject: Subject, scale: Scale, patch: Setting, batch: Setting, minutes: float, seconds: float) -> float:
+    """How often each training case is seen in the time, patches counted by their share of a picture; `seconds` is what a step takes.
+
+    The slices of a volume are much alike: each time that one is seen counts.
+    """
+    share = min(1.0, patch.value[0] * patch.value[1] / (scale.median[0] * scale.median[1]))
+    return float(60 * minutes / seconds * batch.value * share / max(1, subject.training))

@@ -13,18 +13,22 @@ from segkit.finetune.rules.subject import Subject
 VALIDATION_TIME = 0.08
 """Share of the minutes for validation."""
 
+RATE = 2e-3
+"""Learning rate of a fresh network."""
+
 FORWARD = 0.35
 """Share of a training step's time that looking without learning takes."""
 
 
 def choose_rate(network: Sequence[Setting], start: RunConfig | None) -> list[Setting]:
-    """Small plain networks take larger steps; weights that know something already smaller ones."""
+    """Fresh networks take large steps, a ResNet with its many weights held back; weights that know something already smaller ones."""
     values = {setting.key: setting.value for setting in network}
-    rate, what = (1e-3, "usual with a ResNet") if values.get("model.encoder", "plain") != "plain" else (2e-3, "usual with a small plain network")
+    is_plain = values.get("model.encoder", "plain") == "plain"
     if start is None:
-        return [Setting("train.learning_rate", rate, f"{what}; it rises for a moment, then falls to 0 by the cosine exactly when the time ends")]
+        rate = Setting("train.learning_rate", RATE, "it rises for a moment, then falls to 0 by the cosine exactly when the time ends")
+        return [rate] if is_plain else [rate, Setting("train.weight_decay", 0.1, "a ResNet has more weights than a few hundred pictures can fill")]
     return [
-        Setting("train.learning_rate", rate / 2, "half of what a fresh network gets: the weights know something already"),
+        Setting("train.learning_rate", RATE / (2 if is_plain else 4), "less than what a fresh network gets: the weights know something already"),
         Setting("train.encoder_rate", 0.3, "the encoder, which knows most of it, moves least"),
     ]
 
