@@ -16,6 +16,7 @@ from segkit.check.reading import HALF, by, is_lossy, is_palette, read_drawn, rea
 from segkit.errors import SegkitError, ShapeError
 from segkit.image import Array, Image
 from segkit.io import ReadSettings, read_mask
+from segkit.io.pixels import COLOURS
 from segkit.layouts import MOST_CLASSES, FoundCase
 
 SAMPLE = 2**16
@@ -200,7 +201,7 @@ def _channel(pixels: Array) -> Channel:
 def _of_mask(case: FoundCase, raw: Array, overlap: int) -> MaskFacts:
     stack = raw if raw.ndim == 3 else raw[None]                        # (S, H, W)
     values, counts = _counted(stack)
-    is_colour = bool(values.max() > 0xFFFF)
+    is_colour = raw.dtype == COLOURS
     may_be_soft = not is_colour and len(values) > 2 and values[-1] > HALF
     kept = np.argsort(-counts, kind="stable")[:VALUES_KEPT]
     halves = np.where(stack > HALF, np.uint8(255), np.uint8(0)) if may_be_soft else stack

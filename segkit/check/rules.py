@@ -150,7 +150,7 @@ def object_numbers(evidence: Evidence) -> Iterator[Finding]:
         highest = max(max(mask.pixels) for mask in evidence.masks.values())
         yield Finding(
             "error", "object-numbers", f"the masks number their objects, up to {highest}; as classes these numbers mean nothing",
-            "train on foreground and background; objects that touch become one", evidence.mask_names(list(evidence.masks)[:1]),
+            "train on foreground and background; objects that touch become one", evidence.mask_names(evidence.masks),
             "writes all objects as 255",
         )  # fmt: skip
 
@@ -186,7 +186,7 @@ def kinds_of_masks(evidence: Evidence) -> Iterator[Finding]:
 def several_files(evidence: Evidence) -> Iterator[Finding]:
     """Cases of several files, which training does not read as they are."""
     cases = evidence.found.cases
-    several = [number for number, case in enumerate(cases) if len(case.masks) > 1 or case.combine != "one"]
+    several = [number for number, case in enumerate(cases) if len(case.masks) > 1] or [number for number, case in enumerate(cases) if case.combine != "one"]
     if several:
         what = "a file for each class" if cases[several[0]].combine == "classes" else "a file for each object or part"
         yield Finding(

@@ -267,7 +267,7 @@ def _colours(census: _Census) -> MaskValues:
     for mask in census.masks.values():
         for value, count in mask.pixels.items():
             pixels[value if mask.is_colour else value * 0x010101] += count
-    if len(pixels) > MOST_CLASSES:
+    if len(pixels) > MOST_CLASSES or max(pixels) > 0xFFFFFF:               # the latter: grey of 16 bits among them
         return MaskValues("none", None)
     background = 0 if 0 in pixels else pixels.most_common(1)[0][0]
     others = sorted(set(pixels) - {background})

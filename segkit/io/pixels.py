@@ -12,6 +12,9 @@ from segkit.errors import EmptyContentError, MaskValuesError, TooLargeError, Uns
 Array = NDArray[Any]
 Notes = tuple[str, ...]
 
+COLOURS = np.dtype(np.uint32)
+"""Type of the colours 0xRRGGBB of a mask, and of nothing else that comes out of a mask file: green and blue alone look like numbers of 16 bits."""
+
 
 def check_samples(samples: int, max_pixels: int, name: str) -> None:
     """`TooLargeError` where a header claims more samples (all slices and channels) than allowed: called before they are decoded."""
@@ -94,7 +97,7 @@ def without_opaque_alpha(pixels: Array, name: str) -> Array:
 
 
 def label_values(pixels: Array, name: str) -> Array:
-    """(..., C, H, W) of a mask file, without alpha -> (..., H, W) integers; three channels that differ become 0xRRGGBB (int64).
+    """(..., C, H, W) of a mask file, without alpha -> (..., H, W) integers; three channels that differ become 0xRRGGBB, of type `COLOURS`.
 
     Raises
     ------
@@ -109,12 +112,12 @@ def label_values(pixels: Array, name: str) -> Array:
         return first[..., 0, :, :]
     if pixels.shape[-3] != 3 or pixels.dtype != np.uint8:
         raise MaskValuesError(f"{name}: the mask has {pixels.shape[-3]} different channels of type {pixels.dtype}; expected one, or 8-bit RGB colours")
-    red, green, blue = np.moveaxis(pixels.astype(np.int64), -3, 0)
+    red, green, blue = np.moveaxis(pixels.astype(COLOURS), -3, 0)
     return np.asarray(red << 16 | green << 8 | blue)
 
 
 def whole(values: Array, name: str) -> Array:
-    """Floating-point label values as int64, any shape; whole numbers of any other type as they are.
+    """Floating-point label values, and those of the type that means colours, as int64, any shape; whole numbers of any other type as they are.
 
     Raises
     ------
@@ -124,7 +127,8 @@ def whole(values: Array, name: str) -> Array:
     if values.dtype.kind == "b":
         return values.astype(np.uint8)
     if values.dtype.kind in "iu":
-        return values.astype(values.dtype.newbyteorder("="), copy=False)
+        native = values.dtype.newbyteorder("=")
+        return values.astype(np.int64 if native == COLOURS else native, copy=False)
     if values.dtype.kind != "f":
         raise MaskValuesError(f"{name}: the mask is of type {values.dtype}; expected whole numbers")
     with np.errstate(invalid="ignore", over="ignore"):  # NaN of the signalling kind is counted as broken; 2**53 is infinite as float16

@@ -87,7 +87,7 @@ def _ones(root: Path) -> None:
     redraw(root, [mask(0, value=1), mask(1, value=1)])
 
 
-@fault("object-numbers", "error", ("masks/00.png",))
+@fault("object-numbers", "error", COUNT)
 def _cells(root: Path) -> None:
     redraw(root, [np.minimum(np.indices((33, 47))[0], 19 + seed).astype(np.uint16) for seed in range(COUNT)])
 
@@ -454,6 +454,18 @@ def test_too_many_pictures_are_not_compared_with_each_other_and_that_is_said(tmp
     for module in (likeness, rules):
         monkeypatch.setattr(module, "MOST", 11)
     assert codes(check(tmp_path)) == {"near-copies-not-sought"}
+
+
+@pytest.mark.parametrize("hues", [((0, 200, 80), (0, 0, 255)), ((0, 200, 80), (255, 0, 0))])
+def test_colours_without_red_are_colours_in_one_mask_and_in_all(tmp_path, hues):
+    """Black, green and blue, 0x00c850 and 0x0000ff, would be numbers of 16 bits; in the second set one mask of twelve has red."""
+    masks = [np.array([[0, 0, 0], hues[0], hues[seed == 0]], np.uint8)[each] for seed, each in enumerate(NUMBERS)]
+    redraw(write_set(tmp_path), masks)
+    report = check(tmp_path)
+    assert "colour-masks" in codes(report)
+    labels = report.values.labels
+    assert labels is not None
+    assert list(labels.values()) == sorted({"#000000", *("#" + bytes(hue).hex() for hue in hues)})
 
 
 def test_values_in_colours_and_their_greys_are_one_set(tmp_path):
