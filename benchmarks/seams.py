@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from segkit.config import PredictSettings
-from segkit.io import find_sources
+from segkit.io import find_sources, read_source
 from segkit.patches import TileSettings, plan_windows
 from segkit.predict import Model, Segmentation, load, segment
 from segkit.preprocess import prepare
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=256)
     given = parser.parse_args()
     model = load(given.model)
-    images = [source.read() for source in find_sources(given.pictures).sources]
+    images = [read_source(source) for source in find_sources(given.pictures).sources]
     whole_settings = TileSettings(whole_up_to=2**40)
     timed(images[0], model, whole_settings)                                    # the first call of all pays for the others
     wholes = [timed(image, model, whole_settings) for image in images]

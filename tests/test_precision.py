@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from segkit.folder import manifest_sources
+from segkit.io import read_source
 from segkit.predict import load, segment
 
 SETS = ("drive_vessels", "usgra_nerve", "isbi2012_em", "msd_hippocampus")
@@ -22,7 +23,7 @@ def agreement(model: Path | str, manifest: Path) -> dict[str, float]:
     both = dict.fromkeys(exact.labels.foreground, 0)
     agree = dict(both)
     for source in manifest_sources(manifest, "test"):
-        image = source.read(exact.run.data.read)
+        image = read_source(source, exact.run.data.read)
         one, other = (segment(image, loaded).mask.indices for loaded in (exact, rough))
         for index, name in enumerate(exact.labels.names[1:], start=1):
             both[name] += int((one == index).sum() + (other == index).sum())

@@ -18,7 +18,7 @@ from segkit.attend import fullest_slice
 from segkit.errors import CollisionError, SegkitError, SettingsError, VanishedError
 from segkit.folder.ledger import Entry, Ledger
 from segkit.image import Image
-from segkit.io import ReadSettings, Source, find_sources, read_mask, write_png
+from segkit.io import ReadSettings, Source, find_sources, read_mask, read_source, write_png
 from segkit.labels import Labels
 from segkit.plot import captioned_sheet, overlay, to_display
 
@@ -67,7 +67,7 @@ def _tile(entry: Entry, out: Path, labels: Labels, read: ReadSettings) -> tuple[
     assert entry.outputs is not None
     name, told = entry.key, f"expected Dice {entry.result.expected_dice:.2f}"
     try:
-        image = _source(entry).read(read)
+        image = read_source(_source(entry), read)
         values = read_mask(out / next(iter(entry.outputs)), like=image, settings=read)
         drawn, plane = _draw(image, labels.encode(values, name))
     except SegkitError as error:

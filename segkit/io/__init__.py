@@ -10,7 +10,7 @@ from segkit.io.files import Found, Source, find_sources
 from segkit.io.manifest import Row, choose_split, pair_folders, read_manifest
 from segkit.io.origin import Origin, ReadSettings
 from segkit.io.raster_origin import write_channels, write_png
-from segkit.io.read import mask_suffix, read_image, read_mask, read_series, write_mask
+from segkit.io.read import mask_suffix, read_image, read_mask, read_series, read_source, write_mask
 from segkit.io.sniff import Format, sniff
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "read_manifest",
     "read_mask",
     "read_series",
+    "read_source",
     "sniff",
     "write_bytes",
     "write_channels",

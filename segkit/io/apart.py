@@ -22,6 +22,7 @@ from segkit.errors import CrashError, SegkitError, VanishedError
 from segkit.image import Image
 from segkit.io.files import Source
 from segkit.io.origin import ReadSettings
+from segkit.io.read import read_source
 
 PATIENCE_SECONDS = 120.0
 """A file that takes longer is given up: it hangs."""
@@ -54,7 +55,7 @@ class Reader:
         self.close()
 
     def read(self, source: Source, settings: ReadSettings) -> Image:
-        """As ``source.read(settings)``.
+        """As ``read_source(source, settings)``.
 
         Raises
         ------
@@ -167,9 +168,9 @@ def serve() -> None:
 
 
 def read_unchanged(source: Source, settings: ReadSettings) -> Image:
-    """As ``source.read(settings)``, and `VanishedError` where a file changed meanwhile: half of it may be old and half new."""
+    """As ``read_source(source, settings)``, and `VanishedError` where a file changed meanwhile: half of it may be old and half new."""
     before = state_of(source)
-    image = source.read(settings)
+    image = read_source(source, settings)
     if before != state_of(source):
         raise VanishedError(f"{source.name}: changed while it was read; run again when it is complete")
     return image

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from segkit.errors import CollisionError, EmptyFileError, FormatError, ReadError, SettingsError
-from segkit.image import Image
-from segkit.io.origin import ReadSettings
-from segkit.io.read import DEFAULT, read_image, read_series
 from segkit.io.sniff import ENDINGS, Format, as_read_error, named, sniff
 
 PICTURE_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
@@ -68,9 +65,6 @@ class Source:
     def places(self) -> tuple[str, ...]:
         """Its files as texts, which are quicker than paths where there are millions."""
         return (self._files,) if isinstance(self._files, str) else self._files
-
-    def read(self, settings: ReadSettings = DEFAULT) -> Image:
-        return read_image(self.files[0], settings) if len(self.files) == 1 else read_series(self.files, settings)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segkit.errors import SettingsError, ShapeError, UnsupportedError
 from segkit.image import Image
+from segkit.io.files import Source, find_sources
 from segkit.io.origin import ReadSettings
 from segkit.io.raster_origin import TIFF_ENDINGS, RasterOrigin, upright
 from segkit.io.sniff import Format, named, sniff
@@ -39,6 +40,11 @@ def read_image(path: Path | str, settings: ReadSettings = DEFAULT) -> Image:
     if name_says in (None, kind):
         return image
     return replace(image, notes=(f"named like {name_says}, but its bytes are {kind}: read as {kind}", *image.notes))
+
+
+def read_source(source: Source, settings: ReadSettings = DEFAULT) -> Image:
+    """The picture of one file, or the series that lies in several."""
+    return read_image(source.files[0], settings) if len(source.files) == 1 else read_series(source.files, settings)
 
 
 def read_series(paths: Sequence[Path], settings: ReadSettings = DEFAULT) -> Image:
@@ -158,8 +164,6 @@ def _origin(image: Image) -> Any:
 
 
 def _series_in(folder: Path) -> tuple[Path, ...]:
-    from segkit.io.files import find_sources
-
     found = find_sources(folder)
     if len(found.sources) == 1 and len(found.sources[0].files) > 1:
         return found.sources[0].files

@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 
 from segkit.errors import ReadError, WriteError
 from segkit.image import Image
-from segkit.io import atomic, find_sources, mask_suffix, read_image, read_mask, write_mask
+from segkit.io import atomic, find_sources, mask_suffix, read_image, read_mask, read_source, write_mask
 from segkit.labels import Labels, Mask
 
 LABELS = Labels(("background", "vessel"), (0, 255))
@@ -76,7 +76,7 @@ def test_each_bad_file_gets_its_code_and_the_good_ones_are_read(tmp_path):
     codes = {}
     for source in find_sources(tmp_path).sources:
         try:
-            source.read()
+            read_source(source)
         except ReadError as error:
             codes[source.files[0].name] = error.code
             assert str(source.files[0]) in str(error)
@@ -89,7 +89,7 @@ def test_a_file_that_vanishes_after_it_was_found(tmp_path):
     source = find_sources(tmp_path).sources[0]
     (tmp_path / "a.png").unlink()
     with pytest.raises(FileNotFoundError, match="a.png: no such file") as caught:
-        source.read()
+        read_source(source)
     assert caught.value.code == "E_VANISHED"
 
 
@@ -98,14 +98,14 @@ def test_a_file_that_may_not_be_read(tmp_path):
     (tmp_path / "a.png").write_bytes(png())
     (tmp_path / "a.png").chmod(0)
     with pytest.raises(PermissionError, match="a.png: permission denied"):
-        find_sources(tmp_path).sources[0].read()
+        read_source(find_sources(tmp_path).sources[0])
 
 
 def test_a_link_out_of_the_folder_is_read(tmp_path):
     (tmp_path / "a.png").write_bytes(png())
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "b.png").symlink_to(tmp_path / "a.png")
-    assert find_sources(tmp_path / "in").sources[0].read().shape == (33, 47)
+    assert read_source(find_sources(tmp_path / "in").sources[0]).shape == (33, 47)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as Pillow
 
 from segkit.errors import CollisionError, DeniedError, EmptyFileError, FormatError, SettingsError, UnsupportedError, VanishedError
-from segkit.io import find_sources, read_image
+from segkit.io import find_sources, read_image, read_source
 from segkit.io.files import Found, Source, _mask_endings, check_outputs, stem
 
 
@@ -61,7 +61,7 @@ def test_a_single_file_is_its_own_source(tmp_path):
     found = find_sources(picture(tmp_path / "a.png", 7))
     assert outputs(found) == ["a"]
     assert found.sources[0].name == str(tmp_path / "a.png")
-    assert found.sources[0].read().pixels.max() == 7
+    assert read_source(found.sources[0]).pixels.max() == 7
 
 
 def test_subfolders_are_searched_when_asked(tmp_path):
@@ -105,13 +105,13 @@ def test_a_file_that_is_only_named_like_a_picture_stays_for_its_row_among_the_fa
     assert outputs(found) == ["a", "b", "c", "d", "e"]
     for source, error in zip(found.sources[1:], (FormatError, EmptyFileError, FormatError, FormatError), strict=True):
         with pytest.raises(error, match=source.name):
-            source.read()
+            read_source(source)
 
 
 def test_a_broken_link_stays_for_its_row(tmp_path):
     (tmp_path / "a.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(VanishedError, match="a.png: no such file"):
-        find_sources(tmp_path).sources[0].read()
+        read_source(find_sources(tmp_path).sources[0])
 
 
 def test_a_ring_of_links_ends(tmp_path):
@@ -133,7 +133,7 @@ def test_a_link_that_leads_to_itself_is_a_failure(tmp_path):
 def test_a_linked_file_is_read(tmp_path):
     picture(tmp_path / "x" / "a.png", 7)
     (tmp_path / "b.png").symlink_to(tmp_path / "x" / "a.png")
-    assert find_sources(tmp_path).sources[0].read().pixels.max() == 7
+    assert read_source(find_sources(tmp_path).sources[0]).pixels.max() == 7
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
@@ -265,7 +265,7 @@ def test_odd_names_are_found_and_read(tmp_path, name):
         picture(tmp_path / "a.png", 7).rename(tmp_path / name)
     except OSError:
         pytest.skip("this disk does not take such a name")
-    assert find_sources(tmp_path).sources[0].read().pixels.max() == 7
+    assert read_source(find_sources(tmp_path).sources[0]).pixels.max() == 7
 
 
 # DICOM ---------------------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_the_files_of_a_series_are_one_source_named_like_their_folder(tmp_path):
     found = find_sources(tmp_path, recursive=True)
     assert outputs(found) == ["patient"]
     assert found.sources[0].name == str(tmp_path / "patient")
-    assert found.sources[0].read().pixels[:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert read_source(found.sources[0]).pixels[:, 0, 0, 0].tolist() == [1, 2, 3]
 
 
 def test_the_input_may_be_the_folder_of_the_series_itself(tmp_path):
@@ -300,7 +300,7 @@ def test_a_series_of_one_file_is_named_like_the_file(tmp_path):
         dicom(tmp_path / f"xray{number}.dcm", f"1.2.3.{number}", number)
     found = find_sources(tmp_path)
     assert outputs(found) == ["xray1", "xray2"]
-    assert found.sources[0].read().shape == (4, 5)
+    assert read_source(found.sources[0]).shape == (4, 5)
 
 
 def test_dicom_without_pixels_is_counted_as_another_file(tmp_path):
