@@ -17,6 +17,12 @@ from segkit.errors import MaskValuesError, SettingsError
 
 Array = NDArray[Any]
 
+COLOURS = np.dtype(np.uint32)
+"""Type of the colours 0xRRGGBB of a mask, and of nothing else that comes out of a mask file: green and blue alone look like numbers."""
+
+GREY = 0x010101
+"""Times a grey value from 0 to 255 it is that grey as a colour."""
+
 IGNORE_INDEX = 255
 """Class index of a pixel that is neither trained on nor scored."""
 
@@ -88,8 +94,8 @@ class Labels:
         MaskValuesError
             The mask holds values that no label names; the message has the counts and what to do.
         """
-        if self.colour and raw.size and int(raw.max()) <= 0xFF:
-            raw = np.where(np.isin(raw, self.values), raw, raw.astype(np.int64) * 0x010101)  # a grey mask among coloured ones: black, white
+        if self.colour and raw.dtype != COLOURS and raw.size and int(raw.max()) <= 0xFF:
+            raw = raw.astype(np.int64) * GREY                                   # a grey mask among coloured ones: black, white
         if self.threshold is not None:
             low, high = sorted(self.values)
             kept = raw if self.ignore is None else np.where(raw == self.ignore, low, raw)

@@ -7,6 +7,7 @@ import pytest
 
 from segkit.errors import MaskValuesError, SettingsError, ShapeError
 from segkit.image import Image, image_from_array
+from segkit.labels import COLOURS as COLOUR_TYPE
 from segkit.labels import IGNORE_INDEX, Labels, Mask
 
 MEMBRANE = Labels.from_mapping({"background": 255, "membrane": 0})
@@ -126,6 +127,7 @@ def test_an_image_without_pixels_or_with_too_little_spacing_is_refused() -> None
         Image(np.zeros((2, 1, 4, 5)), spacing_mm=(1, 1))
 
 
-def test_pure_dark_blue_is_a_colour_and_no_grey() -> None:
-    labels = Labels.from_mapping({"background": "#000000", "vessel": "#0000ff"})
-    assert labels.encode(np.array([0, 0x0000FF])).tolist() == [0, 1]
+def test_blue_of_a_coloured_mask_and_white_of_a_grey_one_are_told_apart_by_their_type() -> None:
+    labels = Labels.from_mapping({"background": "#000000", "vessel": "#0000ff", "nerve": "#ffffff"})
+    assert labels.encode(np.array([0, 0x0000FF], COLOUR_TYPE)).tolist() == [0, 1]
+    assert labels.encode(np.array([0, 255], np.uint8)).tolist() == [0, 2]

@@ -16,7 +16,7 @@ from segkit.check.reading import HALF, by, is_lossy, is_palette, read_drawn, rea
 from segkit.errors import SegkitError, ShapeError
 from segkit.image import Array, Image
 from segkit.io import ReadSettings, read_mask
-from segkit.io.pixels import COLOURS
+from segkit.labels import COLOURS
 from segkit.layouts import MOST_CLASSES, FoundCase
 
 SAMPLE = 2**16

@@ -20,7 +20,7 @@ from segkit.check.facts import FEWEST_OBJECTS, CaseFacts, MaskFacts, Pieces
 from segkit.check.objects import Objects, merged
 from segkit.check.reading import HALF
 from segkit.image import Array
-from segkit.labels import IGNORE_INDEX, Labels
+from segkit.labels import COLOURS, GREY, IGNORE_INDEX, Labels
 from segkit.layouts import MOST_CLASSES, FoundDataset
 
 Kind = Literal[
@@ -89,8 +89,8 @@ class MaskValues:
     def names(self) -> tuple[str, ...]:
         return tuple(self.labels or ())
 
-    def class_of(self, value: int) -> int | None:
-        """Class index of a value, `IGNORE_INDEX` where ignored, None for a stray one."""
+    def class_of(self, value: int, is_colour: bool = False) -> int | None:
+        """Class index of a value of a mask, in colours or in grey; `IGNORE_INDEX` where ignored, None for a stray one."""
         if self.kind == "0/1 and 0/255 mixed":
             return {0: 0, 1: 1, 255: 1}.get(value)
         if self.kind == "object numbers":
@@ -102,14 +102,14 @@ class MaskValues:
             return IGNORE_INDEX
         if labels.threshold is not None:
             return labels.values.index(max(labels.values) if value > labels.threshold else min(labels.values))
-        if labels.colour and value <= 0xFF and value not in labels.values:
-            value *= 0x010101  # a grey mask among coloured ones
+        if labels.colour and not is_colour:
+            value *= GREY
         return labels.values.index(value) if value in labels.values else None
 
     def encode(self, raw: Array) -> NDArray[np.uint8]:
         """Values of a mask -> class indices; what is stray becomes `IGNORE_INDEX` - 1."""
         values, where = np.unique(raw, return_inverse=True)
-        classes = [self.class_of(int(value)) for value in values]
+        classes = [self.class_of(int(value), raw.dtype == COLOURS) for value in values]
         table = np.array([IGNORE_INDEX - 1 if index is None else index for index in classes], np.uint8)
         return table[where].reshape(raw.shape)
 
@@ -117,22 +117,22 @@ class MaskValues:
         """(K,) pixels of each class in a mask."""
         counts = np.zeros(len(self.names), np.int64)
         for value, count in mask.pixels.items():
-            index = self.class_of(value)
+            index = self.class_of(value, mask.is_colour)
             if index is not None and index < len(counts):
                 counts[index] += count
         return counts
 
     def border(self, mask: MaskFacts) -> float:
         """Share of the border that is no background."""
-        foreground = sum(count for value, count in mask.border.items() if self.class_of(value) not in (0, None, IGNORE_INDEX))
+        foreground = sum(count for value, count in mask.border.items() if self.class_of(value, mask.is_colour) not in (0, None, IGNORE_INDEX))
         return foreground / max(1, sum(mask.border.values()))
 
     def objects(self, mask: MaskFacts, index: int) -> Objects | None:
-        return merged(found for value, found in self._pieces(mask).objects.items() if self.class_of(value) == index)
+        return merged(found for value, found in self._pieces(mask).objects.items() if self.class_of(value, mask.is_colour) == index)
 
     def slices(self, mask: MaskFacts, indices: Collection[int]) -> int:
         """Slices that hold any of these classes."""
-        held = [has for value, has in self._pieces(mask).slices_with.items() if self.class_of(value) in indices]
+        held = [has for value, has in self._pieces(mask).slices_with.items() if self.class_of(value, mask.is_colour) in indices]
         return int(np.any(held, axis=0).sum()) if held else 0
 
     def _pieces(self, mask: MaskFacts) -> Pieces:
@@ -173,9 +173,14 @@ class _Census:
     def cases_with(self, value: int) -> tuple[int, ...]:
         return tuple(number for number, mask in self.masks.items() if value in mask.pixels)
 
-    def outside(self, is_known: Callable[[int], bool]) -> dict[int, tuple[int, ...]]:
-        """The values that no label names, and the cases that hold them."""
-        return {value: self.cases_with(value) for value in sorted(self.pixels) if not is_known(value)}
+    def outside(self, is_known: Callable[[int, bool], bool]) -> dict[int, tuple[int, ...]]:
+        """The values, of masks in colours or in grey, that no label names, and the cases that hold them."""
+        found: dict[int, list[int]] = {}
+        for number, mask in self.masks.items():
+            for value in mask.pixels:
+                if not is_known(value, mask.is_colour):
+                    found.setdefault(value, []).append(number)
+        return {value: tuple(found[value]) for value in sorted(found)}
 
     def rare(self) -> set[int]:
         """Values that stand in few cases, and only in specks."""
@@ -213,7 +218,7 @@ def class_names(found: FoundDataset) -> tuple[str, ...]:
 
 def _as_told(given: Labels, census: _Census) -> MaskValues:
     told = MaskValues("as told", given.mapping, _ignored(given), given.threshold, True)
-    strays = census.outside(lambda value: told.class_of(value) is not None)
+    strays = census.outside(lambda value, is_colour: told.class_of(value, is_colour) is not None)
     if strays and told.ignore is None and _are_ends(given) and len(census.pixels) > EDGE_VALUES and _is_soft(census.pixels):
         return MaskValues("soft", told.labels, threshold=HALF, are_names_known=True)
     return MaskValues("as told", told.labels, told.ignore, told.threshold, True, strays)
@@ -266,7 +271,7 @@ def _colours(census: _Census) -> MaskValues:
     pixels = Counter[int]()
     for mask in census.masks.values():
         for value, count in mask.pixels.items():
-            pixels[value if mask.is_colour else value * 0x010101] += count
+            pixels[value if mask.is_colour else value * GREY] += count
     if len(pixels) > MOST_CLASSES or max(pixels) > 0xFFFFFF:               # the latter: grey of 16 bits among them
         return MaskValues("none", None)
     background = 0 if 0 in pixels else pixels.most_common(1)[0][0]

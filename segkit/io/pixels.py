@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.errors import EmptyContentError, MaskValuesError, TooLargeError, UnsupportedError
+from segkit.labels import COLOURS
 
 Array = NDArray[Any]
 Notes = tuple[str, ...]
-
-COLOURS = np.dtype(np.uint32)
-"""Type of the colours 0xRRGGBB of a mask, and of nothing else that comes out of a mask file: green and blue alone look like numbers of 16 bits."""
 
 
 def check_samples(samples: int, max_pixels: int, name: str) -> None:

@@ -14,8 +14,9 @@ from PIL import ImageOps
 from segkit.errors import CorruptFileError, MaskValuesError, MultiPageError, SettingsError, ShapeError, TooLargeError, UnsupportedError
 from segkit.image import Image
 from segkit.io import ReadSettings, mask_suffix, read_image, read_mask, write_mask
+from segkit.io.pixels import label_values, whole
 from segkit.io.raster_origin import RasterOrigin, as_stored, upright
-from segkit.labels import Labels, Mask
+from segkit.labels import COLOURS, Labels, Mask
 
 H, W = 33, 47
 FIRST, ALL = ReadSettings(pages="first"), ReadSettings(pages="all")
@@ -509,3 +510,11 @@ def test_a_name_that_no_mask_has(tmp_path, name, stack, words):
 def test_what_is_no_label_is_not_written(tmp_path, values, error, words):
     with pytest.raises(error, match=words):
         RasterOrigin().write(values, tmp_path / "m.png")
+
+
+@pytest.mark.parametrize("dtype", ["<u4", ">u4", "<f4"])
+def test_numbers_of_32_bits_are_never_taken_for_colours(dtype: str) -> None:
+    found = whole(np.array([0, 300], dtype), "a.tif")
+    assert (found.dtype, found.tolist()) == (np.dtype(np.int64), [0, 300])
+    colours = label_values(np.array([[[0]], [[1]], [[44]]], np.uint8), "a.tif")          # (3, 1, 1): 0x00012c, which is 300
+    assert (colours.dtype, colours.tolist()) == (COLOURS, [[300]])
