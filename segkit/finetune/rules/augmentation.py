@@ -52,7 +52,7 @@ def choose_deformations(subject: Subject, scale: Scale, flips: Sequence[Setting]
 def _mild(rounds: float) -> list[Setting]:
     """What a network that sees little can still learn through."""
     return [
-        Setting("augment.affine", 0.6, f"each picture is seen about {max(1, round(rounds))} times: so seldom small changes teach more than large ones"),
+        Setting("augment.affine", 0.6, f"each picture is seen only about {max(1, round(rounds))} times, too seldom to be known again after large changes"),
         Setting("augment.rotation", 15, "no picture is taken quite straight"),
         Setting("augment.scale", [0.85, 1.18], "objects are not always of one size"),
         Setting("augment.shift", 0.05, "objects are not always in one place"),
