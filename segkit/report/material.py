@@ -146,7 +146,8 @@ def read_run(folder: Path) -> Material:
         It is not the folder of a run, or one of its files is broken.
     """
     if not folder.is_dir():
-        raise VanishedError(f"{folder}: no such folder; name the folder of a run of segkit finetune or segkit train")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise VanishedError(f"{folder}: {what}; name the folder of a run of segkit finetune or segkit train")
     places = sorted((path for path in folder.glob("fold[0-9]*") if path.is_dir()), key=lambda path: int(path.name.removeprefix("fold")))
     trainings = tuple(_training(place) for place in places or [folder])
     if is_of_predictions(folder):

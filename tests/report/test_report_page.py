@@ -252,6 +252,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Captu
         write_report(tmp_path)
     with pytest.raises(VanishedError, match="no such folder; name the folder of a run"):
         write_report(tmp_path / "nowhere")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(VanishedError, match="is a file; name the folder of a run"):
+        write_report(tmp_path / "model.safetensors")
     assert main(["report", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
