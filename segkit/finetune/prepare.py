@@ -86,8 +86,8 @@ def _divide(request: Request, looked: Survey, watcher: Watcher) -> list[Division
     for part, place in zip(divisions, request.places, strict=True):
         write_manifest(looked, part, place / MANIFEST)
         write_json(place / "splits.json", part.to_json(looked.names))
-    warnings = dict.fromkeys(warning for part in divisions for warning in part.warnings)      # of folds that have as many each is told once
-    for note in (*_left_out(shelf, looked.names), *division.notes, *warnings):
+    told = [*(note for part in divisions for note in part.notes), *(warning for part in divisions for warning in part.warnings)]
+    for note in (*_left_out(shelf, looked.names), *dict.fromkeys(told)):                       # of folds that share one it is told once
         watcher.note(note)
     return divisions
 

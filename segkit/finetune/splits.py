@@ -29,6 +29,9 @@ FEWEST_FOR_TEST = 8
 DRAWS = 64
 """Divisions that are drawn, of which the best is kept."""
 
+DRAWN = "drawn to choose the best weights"
+"""How a note begins that holds for one training and for no folds."""
+
 
 @dataclass(frozen=True)
 class Shelf:
@@ -111,7 +114,7 @@ def divide(shelf: Shelf, *, validation_share: float | None = None, test_share: f
         share = validation_share or min(VALIDATION_SHARE, MOST_VALIDATION / max(1, len(training)))
         sides |= dict.fromkeys(draw.some(training, share), VALIDATION)
         drawn = len(_of(sides, VALIDATION))
-        notes.append(f"drawn to choose the best weights: {counted(drawn, 'case')}")
+        notes.append(f"{DRAWN}: {counted(drawn, 'case')}")
     if not _of(sides, TRAIN) or not _of(sides, VALIDATION):
         raise SettingsError(_indivisible(shelf, sides, groups, left_out))
     return Division(dict(sorted(sides.items())), dict(enumerate(groups)), left_out, tuple(notes), seed)
@@ -135,10 +138,11 @@ def fold(division: Division, shelf: Shelf, folds: int) -> list[Division]:
     order = np.random.default_rng(division.seed).permutation(sorted(members))
     for group in sorted(order, key=lambda name: -len(members[str(name)])):      # large ones first, so that the hands come out even
         min(hands, key=len).extend(members[str(group)])
-    parts = []
+    parts, shared = [], [note for note in division.notes if not note.startswith(DRAWN)]
     for number, hand in enumerate(hands):
         sides = {case: VALIDATION if case in set(hand) else side if side == TEST else TRAIN for case, side in division.sides.items()}
-        parts.append(Division(sides, division.groups, division.left_out, (*division.notes, f"fold {number} of {folds}"), division.seed))
+        notes = (*shared, f"fold {number} of {folds}: {counted(len(hand), 'case')} to choose the best weights")
+        parts.append(Division(sides, division.groups, division.left_out, notes, division.seed))
     return parts
 
 

@@ -115,6 +115,9 @@ def test_in_folds_every_case_validates_once_and_the_test_stays() -> None:
     assert sorted(validating) == list(range(18))
     assert all(part.of("test") == [18, 19, 20, 21] for part in parts)
     assert [len(part.of("val")) for part in parts] == [6, 6, 6]
+    assert any(note.startswith("drawn to choose the best weights") for note in division.notes)
+    assert [part.notes[-1] for part in parts] == [f"fold {number} of 3: 6 cases to choose the best weights" for number in range(3)]
+    assert not any(note.startswith("drawn to choose the best weights") for part in parts for note in part.notes)
     for part in parts:
         assert {groups[number] for number in part.of("val")}.isdisjoint(groups[number] for number in part.of("train"))
 
