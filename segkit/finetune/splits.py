@@ -190,7 +190,10 @@ def _as_given(shelf: Shelf) -> tuple[dict[int, str], dict[int, str], list[str]]:
 
 @dataclass(frozen=True)
 class _Draw:
-    """Draws whole groups, again and again, and keeps the division in which every class stands on both sides and the share is nearest."""
+    """Draws whole groups, again and again, and keeps the division in which no class is taken from those that are left to train on.
+
+    Of several it is that in which every class is also among those that are taken, and then that of which the share is nearest.
+    """
 
     groups: Sequence[str]
     held: NDArray[np.bool_]
@@ -216,12 +219,12 @@ class _Draw:
                 taken += group
         return taken
 
-    def _fault(self, taken: Sequence[int], cases: Sequence[int], share: float) -> tuple[int, float]:
-        """(classes that one of the two sides lacks, distance from the share)."""
+    def _fault(self, taken: Sequence[int], cases: Sequence[int], share: float) -> tuple[int, int, float]:
+        """(classes that the rest lacks, classes that those taken lack, distance from the share)."""
         rest = sorted(set(cases) - set(taken))
         there = self.held[list(cases)].any(axis=0)
-        lacking = sum(int((there & ~self.held[list(side)].any(axis=0)).sum()) for side in (taken, rest))
-        return lacking, abs(len(taken) / len(cases) - share)
+        untaught, unscored = (int((there & ~self.held[list(side)].any(axis=0)).sum()) for side in (rest, taken))
+        return untaught, unscored, abs(len(taken) / len(cases) - share)
 
 
 def _indivisible(shelf: Shelf, sides: Mapping[int, str], groups: Sequence[str], left_out: Mapping[int, str]) -> str:

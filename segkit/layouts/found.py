@@ -22,6 +22,8 @@ FEWEST_PATIENTS = 2
 
 _PATIENT = re.compile(r"^(.*?(?:patient|pat|subject|subj|sub|case|volume|vol|study|series)[-_ ]?\d+)(?:[-_ .].*)?$", re.IGNORECASE)
 
+_SIDE = re.compile(r"^(.*\d)[-_ ]?(?:l|r|left|right|od|os)$", re.IGNORECASE)
+
 _SURE = re.compile(r"(?:^|[^a-z])(?:patient|pat|subject|subj|sub|case)[-_ ]?\d+$", re.IGNORECASE)
 
 
@@ -111,6 +113,7 @@ def with_groups(found: FoundDataset) -> FoundDataset:
         for words, guesses in (
             ("pictures in one folder", [_folder_of(found, case) for case in found.cases]),
             ("pictures whose names begin alike (patient07_...)", [_patient_of(case) for case in found.cases]),
+            ("the left and the right of one name (07L, 07R)", [_pair_of(case) for case in found.cases]),
         ):
             groups = {guess for guess in guesses if guess}
             if all(guesses) and _fewest(groups) <= len(groups) < len(guesses):
@@ -135,4 +138,10 @@ def _folder_of(found: FoundDataset, case: FoundCase) -> str:
 
 def _patient_of(case: FoundCase) -> str:
     matched = _PATIENT.match(stem(case.image))
+    return matched.group(1) if matched else ""
+
+
+def _pair_of(case: FoundCase) -> str:
+    """The name of a left or right eye, knee or breast without its side."""
+    matched = _SIDE.match(stem(case.image))
     return matched.group(1) if matched else ""

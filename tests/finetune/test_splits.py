@@ -73,6 +73,15 @@ def test_every_class_stands_on_every_side_where_that_can_be() -> None:
         assert all(held[division.of(side)].any(axis=0).all() for side in ("train", "val", "test"))
 
 
+@pytest.mark.parametrize("rare", [1, 2])
+def test_of_a_class_that_one_or_two_cases_hold_one_is_trained_on(rare: int) -> None:
+    held = np.ones((30, 2), bool)
+    held[:, 1] = [number in (7, 21)[:rare] for number in range(30)]
+    for seed in range(20):
+        division = divide(shelf([str(number // 2) for number in range(30)], held=held), seed=seed)
+        assert held[division.of("train")].any(axis=0).all()
+
+
 def test_a_few_groups_are_not_spared_for_a_test_and_it_is_said() -> None:
     division = divide(shelf(list("abcde")))
     assert sides(division) == {"train": 4, "val": 1, "test": 0}

@@ -265,6 +265,15 @@ def test_folders_or_names_may_speak_of_patients(tmp_path):
     assert any("5 groups" in note for note in found.notes)
 
 
+def test_both_eyes_are_of_one_patient(tmp_path):
+    stems = [f"Image_{child:02}{side}" for child in range(1, 6) for side in "LR"]
+    found = find_dataset(lay(tmp_path / "1", *(f"{folder}/{stem}.png" for stem in stems for folder in ("images", "masks"))))
+    assert [case.group for case in found.cases] == [f"Image_{child:02}" for child in range(1, 6) for _ in "LR"]
+    assert any("the left and the right of one name" in note for note in found.notes)
+    alone = find_dataset(lay(tmp_path / "2", *(f"{folder}/{child}_OD.png" for child in range(1, 7) for folder in ("images", "masks"))))
+    assert [case.group for case in alone.cases] == [f"images/{child}_OD" for child in range(1, 7)]
+
+
 def test_three_folders_are_no_patients(tmp_path):
     lay(tmp_path, *(f"{kind}/{kind} ({number}){end}.png" for kind in ("benign", "malignant", "normal") for number in (1, 2) for end in ("", "_mask")))
     assert [case.group for case in find_dataset(tmp_path).cases][:2] == ["benign/benign (1)", "benign/benign (2)"]
