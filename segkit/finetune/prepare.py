@@ -10,8 +10,8 @@ from pathlib import Path
 from segkit import __version__
 from segkit.checkpoint import load_model, locate_model
 from segkit.config import RunConfig, check_overrides, load_run
-from segkit.dataset import cases_of_split, find_cases
-from segkit.errors import TrainingError, counted
+from segkit.dataset import Case, cases_of_split, find_cases, load_pair, prepare_pair
+from segkit.errors import SegkitError, SettingsError, TrainingError, counted
 from segkit.finetune.beginning import without_new_files, without_new_folders
 from segkit.finetune.machine import Machine, find_machine
 from segkit.finetune.orientation import Orientation, look_at_sides
@@ -70,12 +70,23 @@ def _prepare(request: Request, watcher: Watcher) -> Plan:
     for config in request.configs:
         write_text(config, recipe.to_yaml())
     run = load_run(request.configs[0])
+    _try_on(run, cases_of_split(data, TRAIN)[0], request.overrides)
     if request.start is not None:
         tell_start(run, request.folder, watcher)
     chosen = choose_pictures(looked.held[divisions[0].of(TRAIN)], request.seed)
     plan = Plan(tuple(int(number) for number in chosen), orientation.belonging)
     keep(request, plan)
     return plan
+
+
+def _try_on(run: RunConfig, case: Case, overrides: Sequence[str]) -> None:
+    """Prepare one case: what was asked for with --set may not fit pictures for which all else was derived."""
+    try:
+        prepare_pair(*load_pair(case, run.data, run.data.make_labels()), run.preprocess)
+    except SegkitError as error:
+        if not overrides:
+            raise
+        raise SettingsError(f"--set {' --set '.join(overrides)} does not fit: {error}") from error
 
 
 def _divide(request: Request, looked: Survey, watcher: Watcher) -> list[Division]:

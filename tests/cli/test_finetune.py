@@ -392,3 +392,10 @@ def test_masks_of_one_value_are_told_as_what_they_are(tmp_path: Path, capsys: py
         Pillow.fromarray(np.zeros((48, 48), np.uint8)).save(mask)
     assert main(["finetune", str(folder), "-o", str(tmp_path / "run"), "-q"]) == 1
     assert "the masks hold 0 in every pixel, and nothing else; what is drawn needs another value" in capsys.readouterr().err
+
+
+def test_a_setting_that_does_not_fit_the_pictures_is_refused_before_the_training(ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["finetune", str(ready), "-o", str(tmp_path / "run"), "--dry-run", "-q", "--set", "preprocess.channels=2"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"segkit: --set preprocess.channels=2 does not fit: .*has 1 channel \(grey\), the model takes 2 channels", told)
+    assert not (tmp_path / "run").exists()
