@@ -123,6 +123,8 @@ def divide(shelf: Shelf, *, validation_share: float | None = None, test_share: f
 def fold(division: Division, shelf: Shelf, folds: int) -> list[Division]:
     """The same cases several times, each time others of them validate; what was set aside to be scored stays so.
 
+    A group that alone holds a class is trained on in all: the folds' models become one, and each has to know the class.
+
     Raises
     ------
     SettingsError
@@ -132,18 +134,29 @@ def fold(division: Division, shelf: Shelf, folds: int) -> list[Division]:
     members: dict[str, list[int]] = {}
     for number in used:
         members.setdefault(division.groups[number], []).append(number)
-    if len(members) < folds:
-        raise SettingsError(f"--folds {folds}: {counted(len(members), 'group')} (patients) can validate in turn; choose at most so many")
+    kept = _sole_holders(members, shelf.held)
+    if len(members) - len(kept) < folds:
+        alone = f", {len(kept)} more alone hold{'s' * (len(kept) == 1)} a class and must be trained on" if kept else ""
+        raise SettingsError(f"--folds {folds}: {counted(len(members) - len(kept), 'group')} (patients) can validate in turn{alone}; choose at most so many")
     hands: list[list[int]] = [[] for _ in range(folds)]
-    order = np.random.default_rng(division.seed).permutation(sorted(members))
+    order = np.random.default_rng(division.seed).permutation(sorted(members.keys() - kept))
     for group in sorted(order, key=lambda name: -len(members[str(name)])):      # large ones first, so that the hands come out even
         min(hands, key=len).extend(members[str(group)])
     parts, shared = [], [note for note in division.notes if not note.startswith(DRAWN)]
+    if kept:
+        shared.append(f"trained on in all folds, as no other holds their class: {', '.join(sorted(kept))}")
     for number, hand in enumerate(hands):
         sides = {case: VALIDATION if case in set(hand) else side if side == TEST else TRAIN for case, side in division.sides.items()}
         notes = (*shared, f"fold {number} of {folds}: {counted(len(hand), 'case')} to choose the best weights")
         parts.append(Division(sides, division.groups, division.left_out, notes, division.seed))
     return parts
+
+
+def _sole_holders(members: Mapping[str, Sequence[int]], held: NDArray[np.bool_]) -> set[str]:
+    """Groups without which a class would be in none."""
+    holds = {name: held[list(numbers)].any(axis=0) for name, numbers in members.items()}
+    alone = np.sum(list(holds.values()), axis=0) == 1                              # (K - 1,)
+    return {name for name, its in holds.items() if (its & alone).any()}
 
 
 def bind(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:

@@ -131,6 +131,20 @@ def test_in_folds_every_case_validates_once_and_the_test_stays() -> None:
         assert {groups[number] for number in part.of("val")}.isdisjoint(groups[number] for number in part.of("train"))
 
 
+def test_who_alone_holds_a_class_is_trained_on_in_every_fold() -> None:
+    held = np.ones((12, 3), bool)
+    held[:, 1] = [number == 4 for number in range(12)]
+    held[:, 2] = [number in (8, 9) for number in range(12)]                              # both of p4
+    given = shelf([f"p{number // 2}" for number in range(12)], ["train"] * 12, held=held)
+    division = divide(given, test_share=0)
+    parts = fold(division, given, 3)
+    assert sorted(number for part in parts for number in part.of("val")) == [0, 1, 2, 3, 6, 7, 10, 11]
+    assert all(held[part.of("train")].any(axis=0).all() for part in parts)
+    assert "trained on in all folds, as no other holds their class: p2, p4" in parts[0].notes
+    with pytest.raises(SettingsError, match="--folds 5: 4 groups .patients. can validate in turn, 2 more alone hold a class and must be trained on"):
+        fold(division, given, 5)
+
+
 def test_more_folds_than_groups_are_refused() -> None:
     given = shelf(list("aabbcc"))
     with pytest.raises(SettingsError, match=r"--folds 4: 3 groups \(patients\) can validate in turn; choose at most so many"):
