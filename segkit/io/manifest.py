@@ -165,7 +165,13 @@ def _row(record: dict[str, Any], place: str, folder: Path) -> Row:
     if fields["image"] is None:
         raise SettingsError(f"{place}: column image: is empty; name a file, relative to the manifest")
     mask = fields["mask"]
-    return Row(folder / fields["image"], None if mask is None else folder / mask, fields["split"], fields["group"])
+    return Row(_place(folder, fields["image"]), None if mask is None else _place(folder, mask), fields["split"], fields["group"])
+
+
+def _place(folder: Path, text: str) -> Path:
+    r"""``images\1.png`` is read as Windows means it, unless a file is called so: elsewhere a backslash may stand in a name."""
+    place = folder / text
+    return folder / text.replace("\\", "/") if "\\" in text and not place.exists() else place
 
 
 def _field(value: object, place: str) -> str | None:

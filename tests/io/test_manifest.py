@@ -38,6 +38,15 @@ def test_quoted_fields_may_hold_commas_and_lines(tmp_path):
     assert rows == [Row(tmp_path / "a,b.png", tmp_path / "c\nd.png")]
 
 
+def test_backslashes_of_windows_part_folders_unless_a_file_is_called_so(tmp_path):
+    (tmp_path / "odd\\name.png").touch()
+    rows = read_manifest(manifest(tmp_path / "a.csv", "image,mask\nimages\\1.png,masks\\old\\1.png\nodd\\name.png,\n"))
+    assert [(row.image, row.mask) for row in rows] == [
+        (tmp_path / "images/1.png", tmp_path / "masks/old/1.png"),
+        (tmp_path / "odd\\name.png", None),
+    ]
+
+
 def test_absolute_paths_stay_as_they_are(tmp_path):
     image = (tmp_path / "elsewhere" / "a.png").absolute()
     assert read_manifest(manifest(tmp_path / "a.csv", f"image\n{image}\n"))[0].image == image
