@@ -122,7 +122,7 @@ def _carry_out(request: Request, plan: Plan | None, watching: Watching) -> Resul
 
 def _score(request: Request, watcher: Watcher) -> tuple[Evaluation, str]:
     """What it comes to, measured once."""
-    if is_scored(request.folder):
+    if is_scored(request.folder, request.configs):
         return read_score(request.folder, request.configs)
     watcher.note("scoring")
     return score(request.folder, request.configs)

@@ -162,8 +162,13 @@ def score(folder: Path, configs: Sequence[Path]) -> tuple[Evaluation, str]:
     return evaluation, _in_words(scored_on, len(evaluation.cases), len(configs))
 
 
-def is_scored(folder: Path) -> bool:
-    return (folder / FOLDER / "evaluation.json").exists()
+def is_scored(folder: Path, configs: Sequence[Path]) -> bool:
+    """Whether there is a score, and none of its pictures and masks was written since: a mask that was corrected is scored anew."""
+    path = folder / FOLDER / "evaluation.json"
+    if not path.exists():
+        return False
+    files = [file for share in _shares(folder, configs)[1] for case in share.cases for file in (case.image, case.mask)]
+    return all(file.stat().st_mtime_ns <= path.stat().st_mtime_ns for file in files if file.exists())
 
 
 def read_score(folder: Path, configs: Sequence[Path]) -> tuple[Evaluation, str]:

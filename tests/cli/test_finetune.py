@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from segkit.config import load_run
 from segkit.errors import PairingError
 from segkit.finetune import rules, smoke
 from segkit.finetune.rules import network
+from segkit.io import read_manifest
 from segkit.train import Report, Silence
 
 FEW = ["--set", "train.steps=4", "--set", "train.minutes=null", "--set", "train.validations=2", "--precision", "fp32", "--device", "cpu"]
@@ -221,6 +222,21 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_does(ready: Path, tmp_path:
     assert "Scored on 4 cases that were never trained on" in first
     assert main([*given, "--resume"]) == 0                                                           # and again, from its files
     assert capsys.readouterr().out == first
+    with corrected(next(row.mask for row in read_manifest(tmp_path / "run/manifest.csv") if row.split == "test" and row.mask is not None)):
+        assert main([*given, "--resume"]) == 0
+        assert "Scored on 4 cases that were never trained on" in (anew := capsys.readouterr().out)
+        assert anew != first
+
+
+@contextmanager
+def corrected(mask: Path) -> Iterator[None]:
+    """Empty for a while."""
+    before = mask.read_bytes()
+    Pillow.fromarray(np.zeros_like(np.asarray(Pillow.open(mask)))).save(mask)
+    try:
+        yield
+    finally:
+        mask.write_bytes(before)
 
 
 def interrupt(*given: object) -> None:
