@@ -345,15 +345,15 @@ def test_a_device_that_is_not_there_is_exit_code_2_and_writes_nothing(predict: P
 BROKEN = """
 import os, sys, time
 if "serve()" in "".join(sys.orig_argv):
-    import segkit.io.files as files
-    reading = files.read_image
+    import segkit.io.read as decoding
+    reading = decoding.read_image
     def broken(path, settings):
         if path.name == "crash.png":
             os.kill(os.getpid(), 11)
         if path.name == "hang.png":
             time.sleep(1000)
         return reading(path, settings)
-    files.read_image = broken
+    decoding.read_image = broken
 """
 
 

@@ -59,13 +59,13 @@ def decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 BROKEN = """
 import os, sys, time
 if "serve()" in "".join(sys.orig_argv):
-    import segkit.io.files as files
-    reading = files.read_image
+    import segkit.io.read as decoding
+    reading = decoding.read_image
     def broken(path, settings):
         if "{name}" in str(path):
             {act}
         return reading(path, settings)
-    files.read_image = broken
+    decoding.read_image = broken
 """
 
 
