@@ -45,7 +45,7 @@ def derive(subject: Subject, minutes: float, machine: Stopwatch, *, start: RunCo
         scale.resize,
         *network,
         *flips,
-        *choose_deformations(subject, scale, flips, count_rounds(subject, scale, patch, batch, minutes, seconds)),
+        *choose_deformations(subject, scale, patch, flips, count_rounds(subject, batch, minutes, seconds)),
         *choose_loss(subject, scale, patch),
         patch,
         *(choose_progressive(scale, patch) if start is None else []),

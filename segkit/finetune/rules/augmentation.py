@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from segkit.finetune.orientation import FEWEST
 from segkit.finetune.recipe import Setting
-from segkit.finetune.rules.scale import Scale
+from segkit.finetune.rules.scale import Scale, is_whole
 from segkit.finetune.rules.subject import Subject
 
 ONE_SIDED = 0.8
@@ -34,10 +34,10 @@ def choose_flips(subject: Subject) -> list[Setting]:
     return settings
 
 
-def choose_deformations(subject: Subject, scale: Scale, flips: Sequence[Setting], rounds: float) -> list[Setting]:
-    """Turns, scaling and bending as far as the mirror images let expect; mild ones where `rounds`, how often each picture will be seen, are few."""
+def choose_deformations(subject: Subject, scale: Scale, patch: Setting, flips: Sequence[Setting], rounds: float) -> list[Setting]:
+    """Turns, scaling and bending as far as the mirror images let expect; mild ones of pictures that are seen whole, and seldom: `rounds` times each."""
     either, both = any(flip.value for flip in flips), all(flip.value for flip in flips)
-    if rounds < MANY_ROUNDS:
+    if is_whole(scale, patch) and not subject.is_volumes and rounds < MANY_ROUNDS:
         return _mild(rounds)
     straight = "no picture is taken quite straight"
     why = f"{straight}, and mirror images are of this set" if either else f"{straight}; further would exchange sides that mean something"
@@ -62,10 +62,6 @@ def _mild(rounds: float) -> list[Setting]:
     ]
 
 
-def count_rounds(subject: Subject, scale: Scale, patch: Setting, batch: Setting, minutes: float, seconds: float) -> float:
-    """How often each training case is seen in the time, patches counted by their share of a picture; `seconds` is what a step takes.
-
-    The slices of a volume are much alike: each time that one is seen counts.
-    """
-    share = min(1.0, patch.value[0] * patch.value[1] / (scale.median[0] * scale.median[1]))
-    return float(60 * minutes / seconds * batch.value * share / max(1, subject.training))
+def count_rounds(subject: Subject, batch: Setting, minutes: float, seconds: float) -> float:
+    """Patches of each training case in the time; `seconds` is what a step takes."""
+    return float(60 * minutes / seconds * batch.value / max(1, subject.training))
