@@ -10,7 +10,7 @@ from pathlib import Path
 from segkit import __version__
 from segkit.checkpoint import load_model, locate_model
 from segkit.config import RunConfig, check_overrides, load_run
-from segkit.dataset import Case, cases_of_split, find_cases, load_pair, prepare_pair
+from segkit.dataset import Case, cases_of_split, find_cases
 from segkit.errors import SegkitError, SettingsError, TrainingError, counted
 from segkit.finetune.beginning import without_new_files, without_new_folders
 from segkit.finetune.machine import Machine, find_machine
@@ -21,8 +21,9 @@ from segkit.finetune.rules import Subject, derive
 from segkit.finetune.smoke import choose_pictures, try_to_learn
 from segkit.finetune.splits import TRAIN, VALIDATION, Division, Shelf, divide, fold
 from segkit.finetune.survey import Survey, data_settings, survey, write_manifest
-from segkit.io import write_json, write_text
+from segkit.io import read_image, write_json, write_text
 from segkit.models import build_model
+from segkit.preprocess import prepare as prepare_picture
 from segkit.pretrained import load_network
 from segkit.train import Watcher
 from segkit.train.run import check_folder
@@ -70,7 +71,8 @@ def _prepare(request: Request, watcher: Watcher) -> Plan:
     for config in request.configs:
         write_text(config, recipe.to_yaml())
     run = load_run(request.configs[0])
-    _try_on(run, cases_of_split(data, TRAIN)[0], request.overrides)
+    if request.overrides:
+        _try_on(run, cases_of_split(data, TRAIN)[0], request.overrides)
     if request.start is not None:
         tell_start(run, request.folder, watcher)
     chosen = choose_pictures(looked.held[divisions[0].of(TRAIN)], request.seed)
@@ -80,12 +82,10 @@ def _prepare(request: Request, watcher: Watcher) -> Plan:
 
 
 def _try_on(run: RunConfig, case: Case, overrides: Sequence[str]) -> None:
-    """Prepare one case: what was asked for with --set may not fit pictures for which all else was derived."""
+    """Look at one picture as the training will: what was asked for with --set may not fit pictures for which all else was derived."""
     try:
-        prepare_pair(*load_pair(case, run.data, run.data.make_labels()), run.preprocess)
+        prepare_picture(read_image(case.image, run.data.read), run.preprocess)
     except SegkitError as error:
-        if not overrides:
-            raise
         raise SettingsError(f"--set {' --set '.join(overrides)} does not fit: {error}") from error
 
 
